@@ -1,0 +1,154 @@
+// Package spec turns an image's config and a user's options into an OCI
+// runtime-spec document, by docker's rules, and checks it.
+//
+// It promises three things. It is pure: no file is opened, no environment
+// read, nothing of the machine asked; what depends on the machine (the image's
+// passwd file, the host's limits, device numbers) is passed in as data. A spec
+// that [New] returns has passed [Validate]. And an image can name nothing of
+// the host: only the fields of [Image] are looked at, and none of them becomes
+// a path outside the root, a mount or an annotation that a runtime obeys.
+//
+// It does not promise that the machine can do what the spec says.
+package spec
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"maps"
+
+	"github.com/opencontainers/runtime-spec/specs-go"
+)
+
+// ErrInvalid is in the chain of every error of this package: what the user or
+// the image asked for makes no sense, whatever the machine.
+var ErrInvalid = errors.New("invalid")
+
+// Image is what is taken from an image's config: an allowlist, so that no
+// field which a later format adds can steer the host (CVE-2026-53488, where a
+// LABEL chose a command to run there).
+type Image struct {
+	Env, Entrypoint, Cmd []string
+	WorkingDir           string
+	User                 string
+	StopSignal           string
+	// Labels never reach the spec: there they would be annotations, and
+	// runtimes obey some of those.
+	Labels map[string]string
+}
+
+// Files are the image's own identity files, read by the caller beneath the
+// root and with a limit on their size; nil means that there is no such file.
+type Files struct {
+	Passwd []byte // /etc/passwd
+	Group  []byte // /etc/group
+}
+
+// Options are what the user asked for. Except for ID and RootPath the zero
+// value of a field is docker's default.
+type Options struct {
+	ID       string // names the run; [A-Za-z0-9][A-Za-z0-9_.-]*
+	Hostname string // "" = ID
+	RootPath string // absolute path of the mounted root file system
+	ReadOnly bool   // of the root
+
+	Args       []string  // what stands after IMAGE
+	Entrypoint *[]string // nil = the image's; empty, or one "" = none
+	Env        []string  // K=V sets, a bare K takes the image's K away
+	WorkingDir string
+	User       string   // see [ParseUser]
+	GroupAdd   []string // names or numbers
+	Terminal   bool
+
+	Network string // "host" (also "") or "none"
+
+	Resources Resources
+	// Ulimits replace the defaults of the same type (RLIMIT_NOFILE, …).
+	Ulimits []specs.POSIXRlimit
+	// NofileHard is the host's hard limit of open files; 0 = set no limit.
+	NofileHard uint64
+
+	Mounts  []specs.Mount // after the default ones, and instead of those with the same destination
+	ShmSize int64         // bytes of /dev/shm; 0 = 64 MiB
+	// MaskedPaths are hidden beside the default ones: those that only this
+	// machine has, such as /sys/devices/system/cpu/cpu0/thermal_throttle.
+	MaskedPaths []string
+
+	CapAdd, CapDrop []string // "ALL", names with or without CAP_
+	NoNewPrivileges bool
+	Annotations     map[string]string
+}
+
+// stopSignalAnnotation is where the image-spec's conversion rules put it.
+const stopSignalAnnotation = "org.opencontainers.image.stopSignal"
+
+// New merges an image's config with the user's options.
+func New(img Image, files Files, o Options) (*specs.Spec, error) {
+	if !isName(o.ID) {
+		return nil, invalidf("run id %q: want letters, digits, '_', '.' and '-', at most %d, the first a letter or a digit", o.ID, maxName)
+	}
+	o.Hostname = cmp.Or(o.Hostname, o.ID)
+	process, err := newProcess(img, files, o)
+	if err != nil {
+		return nil, err
+	}
+	linux, err := newLinux(o)
+	if err != nil {
+		return nil, err
+	}
+	mounts, err := newMounts(o)
+	if err != nil {
+		return nil, err
+	}
+	annotations, err := newAnnotations(img, o)
+	if err != nil {
+		return nil, err
+	}
+	s := &specs.Spec{
+		Version:     specs.Version,
+		Process:     process,
+		Root:        &specs.Root{Path: o.RootPath, Readonly: o.ReadOnly},
+		Hostname:    o.Hostname,
+		Mounts:      mounts,
+		Annotations: annotations,
+		Linux:       linux,
+	}
+	if err := Validate(s); err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
+func newAnnotations(img Image, o Options) (map[string]string, error) {
+	out := maps.Clone(o.Annotations)
+	if img.StopSignal == "" {
+		return out, nil
+	}
+	if !isSignal(img.StopSignal) {
+		return nil, invalidf("the image's stop signal %q: want a name or a number, as in SIGTERM or 15", img.StopSignal)
+	}
+	if out == nil {
+		out = map[string]string{}
+	}
+	if _, set := out[stopSignalAnnotation]; !set {
+		out[stopSignalAnnotation] = img.StopSignal
+	}
+	return out, nil
+}
+
+// isSignal looks at the shape only (SIGRTMIN+3 is one); which signals there
+// are is for the package that sends them.
+func isSignal(s string) bool {
+	return len(s) <= 16 && all(s, func(c byte) bool { return isAlnum(c) || c == '+' || c == '-' })
+}
+
+// invalid is an error whose text is the message alone, since "invalid: " in
+// front of each would tell a user nothing.
+type invalid string
+
+func (e invalid) Error() string        { return string(e) }
+func (e invalid) Is(target error) bool { return target == ErrInvalid }
+
+func invalidf(format string, args ...any) error {
+	return invalid(fmt.Sprintf(format, args...))
+}
