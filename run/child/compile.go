@@ -1,0 +1,289 @@
+package child
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"path"
+	"slices"
+	"strings"
+	"syscall"
+
+	specs "github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
+)
+
+// Config is what the parent has prepared for a child.
+type Config struct {
+	Spec *specs.Spec
+	// Overlay is mounted at the spec's root path. Nil: what is at that path is the root.
+	Overlay *Overlay
+	// Terminal gives the child a new terminal as its standard streams.
+	Terminal *Terminal
+	// ParentFd is a pidfd of the parent: a child that finds its parent dead does not start.
+	ParentFd int
+	// Hierarchies are what a mount of type cgroup shows; empty for cgroup v2.
+	Hierarchies []Hierarchy
+	// Resolve gives a path of the root with the image's symbolic links followed inside it and
+	// what does not exist left in place. Nil leaves paths as they are; a link met by the child
+	// is refused then.
+	Resolve func(string) (string, error)
+	// IsDir says whether a path of the host's is a directory: a bind's source, or what is to be
+	// masked, since a fresh /proc or /sys has what the host's has.
+	IsDir func(string) bool
+}
+
+// Overlay is the root: the image's files below, this run's own changes above.
+type Overlay struct {
+	// Base is the directory that the other names are relative to, so that no character of its
+	// path can be read as an option.
+	Base               string
+	Lower, Upper, Work string
+	// Volatile spares the disk the upper layer's syncs: for a layer that is thrown away.
+	Volatile bool
+}
+
+// Terminal is a pseudo-terminal in a devpts file system that the parent has made.
+type Terminal struct {
+	MountFd int // the devpts, not yet attached
+	SlaveFd int
+}
+
+// Hierarchy is a cgroup v1 hierarchy: the directory it shows at and its mount options.
+type Hierarchy struct {
+	Name    string
+	Options []string
+}
+
+// compiler collects the list.
+type compiler struct {
+	Config
+	list List
+	step string
+	root Slot // the directory that will be /
+	err  error
+	null Slot // our own /dev/null, for masks
+	// known are directories of the root that we hold open: mounts of our own.
+	known map[string]Slot
+}
+
+// Compile turns a spec into the list of calls. It opens nothing and asks the kernel nothing, so
+// the same spec gives the same list anywhere.
+func Compile(c Config) (*List, error) {
+	k := &compiler{Config: c, list: List{Slots: []string{""}}, known: map[string]Slot{}}
+	if k.IsDir == nil {
+		k.IsDir = func(string) bool { return false }
+	}
+	if err := k.check(); err != nil {
+		return nil, fmt.Errorf("compiling the spec: %w", err)
+	}
+	// The tutorial's line, in its order.
+	for _, step := range []func(){
+		k.mountNamespace,
+		k.rootfs,
+		k.mounts,
+		k.devices,
+		k.maskedPaths,
+		k.readonlyPaths,
+		k.readonlyRoot,
+		k.pivotRoot,
+		k.hostname,
+		k.loopback,
+		k.cgroupNamespace,
+		k.terminal,
+		k.closeDescriptors,
+		k.workingDirectory,
+		k.limits,
+		k.privileges,
+		k.dieWithParent,
+		k.program,
+	} {
+		step()
+	}
+	if k.err == nil && len(k.list.Slots) >= maxSlots {
+		k.err = errors.New("too many mounts for one run")
+	}
+	if k.err != nil {
+		return nil, fmt.Errorf("compiling the spec: %w", k.err)
+	}
+	return &k.list, nil
+}
+
+// namespaces that are made by clone; the cgroup namespace comes by unshare(2), since a child
+// cloned with CLONE_NEWCGROUP would get its parent's cgroup as the namespace's root.
+var cloneFlags = map[specs.LinuxNamespaceType]uintptr{
+	specs.MountNamespace: syscall.CLONE_NEWNS, specs.UTSNamespace: syscall.CLONE_NEWUTS,
+	specs.PIDNamespace: syscall.CLONE_NEWPID, specs.IPCNamespace: syscall.CLONE_NEWIPC,
+	specs.NetworkNamespace: syscall.CLONE_NEWNET, specs.CgroupNamespace: 0,
+}
+
+// check refuses what this package cannot do: nothing that a spec asks for is dropped in silence.
+func (k *compiler) check() error {
+	s := k.Spec
+	if s == nil || s.Process == nil || s.Root == nil || s.Linux == nil || len(s.Process.Args) == 0 {
+		return errors.New("a spec needs process.args, root and linux")
+	}
+	for _, n := range s.Linux.Namespaces {
+		flag, known := cloneFlags[n.Type]
+		if !known || n.Path != "" {
+			return fmt.Errorf("%s namespace %s: not supported", n.Type, n.Path)
+		}
+		k.list.Flags |= flag
+	}
+	if k.list.Flags&syscall.CLONE_NEWNS == 0 {
+		return errors.New("a container needs its own mount namespace")
+	}
+	for _, u := range []struct {
+		asked bool
+		name  string
+	}{
+		{s.Linux.Seccomp != nil, "linux.seccomp"}, {s.Process.ApparmorProfile != "", "process.apparmorProfile"},
+		{s.Process.SelinuxLabel != "", "process.selinuxLabel"}, {len(s.Linux.Sysctl) > 0, "linux.sysctl"},
+		{len(s.Linux.UIDMappings) > 0, "linux.uidMappings"}, {s.Hooks != nil, "hooks"},
+		{s.Linux.RootfsPropagation != "", "linux.rootfsPropagation"}, {s.Process.Scheduler != nil, "process.scheduler"},
+		{s.Process.IOPriority != nil, "process.ioPriority"}, {len(s.Linux.NetDevices) > 0, "linux.netDevices"},
+		{s.Linux.Personality != nil, "linux.personality"}, {len(s.Linux.TimeOffsets) > 0, "linux.timeOffsets"},
+		{s.Linux.IntelRdt != nil, "linux.intelRdt"}, {s.Process.ExecCPUAffinity != nil, "process.execCPUAffinity"},
+	} {
+		if u.asked {
+			return fmt.Errorf("%s: not supported", u.name)
+		}
+	}
+	return nil
+}
+
+func (k *compiler) has(t specs.LinuxNamespaceType) bool {
+	return slices.ContainsFunc(k.Spec.Linux.Namespaces, func(n specs.LinuxNamespace) bool { return n.Type == t })
+}
+
+// begin names the step that the following calls belong to.
+func (k *compiler) begin(format string, a ...any) { k.step = fmt.Sprintf(format, a...) }
+
+// do appends a call that must succeed and returns it for amendment.
+func (k *compiler) do(name string, nr uintptr, args ...Arg) *Op {
+	k.list.Ops = append(k.list.Ops, Op{Step: k.step, Name: name, Nr: nr, Args: args})
+	k.step = ""
+	return &k.list.Ops[len(k.list.Ops)-1]
+}
+
+func (o *Op) allow(e ...syscall.Errno) *Op { o.Allow = e; return o }
+
+// save gives a call's result a name; equal names are told apart by a number.
+func (k *compiler) save(o *Op, name string) Slot {
+	unique := name
+	for i := 2; slices.Contains(k.list.Slots, unique); i++ {
+		unique = fmt.Sprint(name, i)
+	}
+	k.list.Slots = append(k.list.Slots, unique)
+	o.Save = Slot(min(len(k.list.Slots)-1, maxSlots))
+	return o.Save
+}
+
+func (k *compiler) slot(s Slot) Arg { return Arg{Type: argSlot, Num: uint64(s)} }
+
+// host is a descriptor of the parent's, noted so that a re-exec'ed child inherits it.
+func (k *compiler) host(n int, name string) Arg {
+	if n >= 0 {
+		k.list.Keep = append(k.list.Keep, n)
+	}
+	return fd(n, name)
+}
+
+const atFdcwd = ^uint64(99) // AT_FDCWD, -100
+
+var (
+	cwd       = flag(atFdcwd, "AT_FDCWD")
+	cloexec   = flag(unix.O_CLOEXEC, "O_CLOEXEC")
+	emptyPath = flag(unix.AT_EMPTY_PATH, "AT_EMPTY_PATH")
+)
+
+// How a path beneath the root is looked up. Before pivot_root every link has been resolved by the
+// parent in a tree that cannot change, so none may be met; after it, the root is /, and only
+// magic links (/proc/self/fd/…, CVE-2024-21626) are refused.
+const (
+	noLinks = unix.RESOLVE_IN_ROOT | unix.RESOLVE_NO_MAGICLINKS | unix.RESOLVE_NO_SYMLINKS
+	inRoot  = unix.RESOLVE_IN_ROOT | unix.RESOLVE_NO_MAGICLINKS
+)
+
+// open looks a path up beneath dir.
+func (k *compiler) open(dir Slot, name string, resolve uint64) *Op {
+	how := make([]byte, 24)
+	binary.NativeEndian.PutUint64(how[0:], unix.O_PATH|unix.O_CLOEXEC)
+	binary.NativeEndian.PutUint64(how[16:], resolve)
+	shown := "{O_PATH, RESOLVE_IN_ROOT|NO_MAGICLINKS}"
+	if resolve&unix.RESOLVE_NO_SYMLINKS != 0 {
+		shown = "{O_PATH, RESOLVE_IN_ROOT|NO_SYMLINKS}"
+	}
+	return k.do("openat2", unix.SYS_OPENAT2, k.slot(dir), text(name), data(how, shown), num(24))
+}
+
+// relative gives a path of the root without its leading slash, links resolved.
+func (k *compiler) relative(p string) string {
+	p = path.Clean("/" + p)
+	if k.Resolve != nil && k.err == nil {
+		r, err := k.Resolve(p)
+		if err != nil {
+			k.err = fmt.Errorf("resolving %s in the image: %w", p, err)
+			return p
+		}
+		p = path.Clean("/" + r)
+	}
+	return strings.TrimPrefix(p, "/")
+}
+
+// makeDirs makes the directories of a path that are missing, each inside a descriptor of its
+// parent: mkdirat(2) alone would follow links on the way.
+func (k *compiler) makeDirs(root Slot, rel string, resolve uint64) {
+	parent := root
+	names := strings.Split(rel, "/")
+	for i, name := range names {
+		if i > 0 {
+			parent = k.directory(root, strings.Join(names[:i], "/"), resolve)
+		}
+		if k.known[strings.Join(names[:i+1], "/")] == 0 || root != k.root {
+			k.do("mkdirat", unix.SYS_MKDIRAT, k.slot(parent), text(name), octal(0o755)).allow(syscall.EEXIST)
+		}
+	}
+}
+
+// directory gives a descriptor of a directory that is there.
+func (k *compiler) directory(root Slot, rel string, resolve uint64) Slot {
+	if s := k.known[rel]; s != 0 && root == k.root {
+		return s
+	}
+	return k.save(k.open(root, rel, resolve), "/"+rel)
+}
+
+// makeFile makes an empty file to mount on. mknodat(2) opens nothing, so that a fifo or device of
+// the image's in its place can't stop or be touched by us.
+func (k *compiler) makeFile(rel string) {
+	parent := k.root
+	if dir := path.Dir(rel); dir != "." {
+		k.makeDirs(k.root, dir, noLinks)
+		parent = k.directory(k.root, dir, noLinks)
+	}
+	k.do("mknodat", unix.SYS_MKNODAT, k.slot(parent), text(path.Base(rel)), flag(unix.S_IFREG|0o644, "S_IFREG|0644"), num(0)).
+		allow(syscall.EEXIST)
+}
+
+// mountpoint gives a descriptor to mount on, made if missing.
+func (k *compiler) mountpoint(dest string, file bool) Slot {
+	rel := k.relative(dest)
+	if rel == "" {
+		k.err = fmt.Errorf("mounting on %q: the root is not a mount point", dest)
+		return k.root
+	}
+	if file {
+		k.makeFile(rel)
+	} else {
+		k.makeDirs(k.root, rel, noLinks)
+	}
+	return k.save(k.open(k.root, rel, noLinks), "/"+rel)
+}
+
+// attach puts a detached mount in its place, both ends descriptors: nothing that changes names
+// meanwhile can lead it elsewhere (CVE-2021-30465, CVE-2025-31133).
+func (k *compiler) attach(mount Arg, at Slot) *Op {
+	const both = unix.MOVE_MOUNT_F_EMPTY_PATH | unix.MOVE_MOUNT_T_EMPTY_PATH
+	return k.do("move_mount", unix.SYS_MOVE_MOUNT, mount, text(""), k.slot(at), text(""), flag(both, "EMPTY_PATHS"))
+}

@@ -1,0 +1,222 @@
+package child
+
+import (
+	"encoding/binary"
+	"fmt"
+	"slices"
+	"strings"
+	"syscall"
+
+	specs "github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
+)
+
+// mountNamespace keeps what happens in the new mount namespace from reaching the host's.
+func (k *compiler) mountNamespace() {
+	k.begin("make files with the modes we say")
+	k.do("umask", unix.SYS_UMASK, num(0))
+	k.begin("keep our mounts from reaching the host")
+	k.do("mount", unix.SYS_MOUNT, null, text("/"), null, flag(unix.MS_REC|unix.MS_SLAVE, "MS_REC|MS_SLAVE"), null)
+}
+
+// rootfs mounts the tree that will be /. No device node that came in an image works there
+// (nodev): the child's devices are in a /dev of our own.
+func (k *compiler) rootfs() {
+	o := k.Overlay
+	where := k.Spec.Root.Path
+	if o == nil {
+		k.begin("take the directory as the root")
+		const how = unix.OPEN_TREE_CLONE | unix.OPEN_TREE_CLOEXEC | unix.AT_RECURSIVE
+		k.root = k.save(k.do("open_tree", unix.SYS_OPEN_TREE, cwd, text(where), flag(how, "CLONE|AT_RECURSIVE")), "root")
+		k.setAttr(k.slot(k.root), unix.MOUNT_ATTR_NODEV, "NODEV", 0)
+	} else {
+		k.begin("the image's files, and a layer for our own")
+		// A descriptor of the parent's would lead into the parent's mount namespace, where the
+		// overlay may not take its layers from; these paths are the cache's, not the image's.
+		k.do("chdir", unix.SYS_CHDIR, text(o.Base))
+		params := []string{"lowerdir=" + o.Lower, "upperdir=" + o.Upper, "workdir=" + o.Work}
+		if o.Volatile {
+			params = append(params, "volatile")
+		}
+		k.root = k.newFS("overlay", "root", params, unix.MOUNT_ATTR_NODEV, "NODEV")
+	}
+	k.do("move_mount", unix.SYS_MOVE_MOUNT, k.slot(k.root), text(""), cwd, text(where), flag(unix.MOVE_MOUNT_F_EMPTY_PATH, "F_EMPTY_PATH"))
+}
+
+// newFS makes a new file system, not yet visible anywhere, and returns its descriptor.
+func (k *compiler) newFS(fstype, name string, params []string, attrs uint64, shown string) Slot {
+	fs := k.save(k.do("fsopen", unix.SYS_FSOPEN, text(fstype), flag(unix.FSOPEN_CLOEXEC, "CLOEXEC")), "fs")
+	for _, p := range append([]string{"source=" + fstype}, params...) {
+		key, value, pair := strings.Cut(p, "=")
+		if pair {
+			k.do("fsconfig", unix.SYS_FSCONFIG, k.slot(fs), flag(unix.FSCONFIG_SET_STRING, "SET_STRING"), text(key), text(value), num(0))
+		} else {
+			k.do("fsconfig", unix.SYS_FSCONFIG, k.slot(fs), flag(unix.FSCONFIG_SET_FLAG, "SET_FLAG"), text(key), null, num(0))
+		}
+	}
+	k.do("fsconfig", unix.SYS_FSCONFIG, k.slot(fs), flag(unix.FSCONFIG_CMD_CREATE, "CMD_CREATE"), null, null, num(0))
+	return k.save(k.do("fsmount", unix.SYS_FSMOUNT, k.slot(fs), flag(unix.FSMOUNT_CLOEXEC, "CLOEXEC"), flag(attrs, shown)), name)
+}
+
+// setAttr sets mount attributes by descriptor; recursive is AT_RECURSIVE or 0.
+func (k *compiler) setAttr(mount Arg, attrs uint64, shown string, recursive uint64) {
+	attr := make([]byte, 32) // struct mount_attr, MOUNT_ATTR_SIZE_VER0: set, clear, propagation, userns
+	binary.NativeEndian.PutUint64(attr, attrs)
+	how := emptyPath
+	if recursive != 0 {
+		how = flag(unix.AT_EMPTY_PATH|unix.AT_RECURSIVE, "AT_EMPTY_PATH|AT_RECURSIVE")
+	}
+	k.do("mount_setattr", unix.SYS_MOUNT_SETATTR, mount, text(""), how, data(attr, "{"+shown+"}"), num(uint64(len(attr))))
+}
+
+var mountWords = map[string]string{
+	"proc": "a fresh /proc, of our own processes", "tmpfs": "an empty file system in memory",
+	"devpts": "terminals of our own", "mqueue": "message queues of our own", "sysfs": "/sys, to look at only",
+	"cgroup": "our own cgroup, to look at only", "bind": "a file or directory of the host's",
+}
+
+// mounts makes the spec's mounts in order.
+func (k *compiler) mounts() {
+	for _, m := range k.Spec.Mounts {
+		o, err := parseOptions(m)
+		if err != nil {
+			k.err = err
+			return
+		}
+		k.begin("%s: %s", m.Destination, mountWords[cmpOr(o.kind, m.Type)])
+		switch {
+		case o.kind == "bind":
+			k.bind(m, o)
+		case m.Type == "cgroup":
+			k.cgroupMount(m, o)
+		case m.Type == "devpts" && k.Terminal != nil && m.Destination == "/dev/pts":
+			k.attach(k.host(k.Terminal.MountFd, "devpts"), k.mountpoint(m.Destination, false))
+		case slices.Contains([]string{"proc", "tmpfs", "devpts", "mqueue", "sysfs"}, m.Type):
+			// A new file system is looked up in no path, and /proc is known to be one (CVE-2025-52881).
+			k.place(k.newFS(m.Type, m.Type, o.data, o.attrs, o.shown()), m.Destination)
+		default:
+			k.err = fmt.Errorf("mounting %s: type %q is not supported", m.Destination, m.Type)
+		}
+	}
+}
+
+func cmpOr(a, b string) string {
+	if a != "" {
+		return a
+	}
+	return b
+}
+
+// bind shows a part of the host's tree inside. The source is looked up in the child, before the
+// host's tree goes away, by the path that the user gave.
+func (k *compiler) bind(m specs.Mount, o options) {
+	how, shown := uint64(unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC), "CLONE"
+	if o.recursive {
+		how, shown = how|unix.AT_RECURSIVE, "CLONE|AT_RECURSIVE"
+	}
+	tree := k.save(k.do("open_tree", unix.SYS_OPEN_TREE, cwd, text(m.Source), flag(how, shown)), "bind")
+	if o.attrs != 0 {
+		k.setAttr(k.slot(tree), o.attrs, o.shown(), 0)
+	}
+	k.attach(k.slot(tree), k.mountpoint(m.Destination, !k.IsDir(m.Source)))
+}
+
+// place attaches a new file system, whose own descriptor then stands for the directory.
+func (k *compiler) place(mount Slot, dest string) {
+	k.attach(k.slot(mount), k.mountpoint(dest, false))
+	k.known[k.relative(dest)] = mount
+}
+
+// cgroupMount shows the cgroup tree from our own group down: one file system on v2, on v1 a
+// directory with one for each hierarchy.
+func (k *compiler) cgroupMount(m specs.Mount, o options) {
+	k.unshareCgroup()
+	if len(k.Hierarchies) == 0 {
+		k.place(k.newFS("cgroup2", "cgroup", nil, o.attrs, o.shown()), m.Destination)
+		return
+	}
+	tmpfs := k.newFS("tmpfs", "cgroup", []string{"mode=755", "size=64k"}, o.attrs&^unix.MOUNT_ATTR_RDONLY, "NOSUID|NODEV|NOEXEC")
+	k.place(tmpfs, m.Destination)
+	for _, h := range k.Hierarchies {
+		k.do("mkdirat", unix.SYS_MKDIRAT, k.slot(tmpfs), text(h.Name), octal(0o755))
+		at := k.save(k.open(tmpfs, h.Name, noLinks), m.Destination+"/"+h.Name)
+		k.attach(k.slot(k.newFS("cgroup", h.Name, h.Options, o.attrs, o.shown())), at)
+	}
+	if o.attrs&unix.MOUNT_ATTR_RDONLY != 0 {
+		k.setAttr(k.slot(tmpfs), unix.MOUNT_ATTR_RDONLY, "RDONLY", 0)
+	}
+}
+
+// devices fills /dev.
+func (k *compiler) devices() {
+	if !slices.ContainsFunc(k.Spec.Mounts, func(m specs.Mount) bool { return m.Destination == "/dev" && m.Type == "tmpfs" }) {
+		return
+	}
+	k.begin("/dev: a few devices that harm nobody")
+	dev := k.known["dev"]
+	for _, d := range []struct {
+		name         string
+		major, minor uint32
+	}{{"null", 1, 3}, {"zero", 1, 5}, {"full", 1, 7}, {"random", 1, 8}, {"urandom", 1, 9}, {"tty", 5, 0}} {
+		k.do("mknodat", unix.SYS_MKNODAT, k.slot(dev), text(d.name), flag(unix.S_IFCHR|0o666, "S_IFCHR|0666"), flag(unix.Mkdev(d.major, d.minor), fmt.Sprintf("%d:%d", d.major, d.minor)))
+	}
+	for _, l := range [][2]string{{"/proc/self/fd", "fd"}, {"/proc/self/fd/0", "stdin"}, {"/proc/self/fd/1", "stdout"}, {"/proc/self/fd/2", "stderr"}, {"/proc/kcore", "core"}, {"pts/ptmx", "ptmx"}} {
+		k.do("symlinkat", unix.SYS_SYMLINKAT, text(l[0]), k.slot(dev), text(l[1]))
+	}
+	k.null = k.save(k.open(dev, "null", noLinks), "null")
+	if k.Terminal != nil {
+		k.begin("/dev/console: the terminal")
+		k.do("mknodat", unix.SYS_MKNODAT, k.slot(dev), text("console"), flag(unix.S_IFREG|0o600, "S_IFREG|0600"), num(0))
+		tree := k.save(k.do("open_tree", unix.SYS_OPEN_TREE, k.host(k.Terminal.SlaveFd, "terminal"), text(""), flag(unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC|unix.AT_EMPTY_PATH, "CLONE|AT_EMPTY_PATH")), "console")
+		k.attach(k.slot(tree), k.save(k.open(dev, "console", noLinks), "/dev/console"))
+	}
+}
+
+// maskedPaths hides files of /proc and /sys behind our own /dev/null, whose number we chose
+// ourselves a moment ago, and directories behind an empty, read-only one.
+func (k *compiler) maskedPaths() {
+	k.begin("hide what tells too much of the host")
+	for _, p := range k.Spec.Linux.MaskedPaths {
+		at := k.save(k.open(k.root, strings.TrimPrefix(p, "/"), noLinks).allow(syscall.ENOENT, syscall.ENOTDIR), p)
+		if k.IsDir(p) {
+			const attrs = unix.MOUNT_ATTR_RDONLY | unix.MOUNT_ATTR_NOSUID | unix.MOUNT_ATTR_NODEV | unix.MOUNT_ATTR_NOEXEC
+			k.attach(k.slot(k.newFS("tmpfs", "empty", []string{"mode=755"}, attrs, "RDONLY|NOSUID|NODEV|NOEXEC")), at)
+			continue
+		}
+		if k.null == 0 {
+			k.err = fmt.Errorf("masking %s: it takes a /dev of our own", p)
+			return
+		}
+		tree := k.save(k.do("open_tree", unix.SYS_OPEN_TREE, k.slot(k.null), text(""), flag(unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC|unix.AT_EMPTY_PATH, "CLONE|AT_EMPTY_PATH")), "mask")
+		k.attach(k.slot(tree), at)
+	}
+}
+
+// readonlyPaths takes the write permission from switches of the kernel's.
+func (k *compiler) readonlyPaths() {
+	k.begin("take write access to the kernel's switches")
+	for _, p := range k.Spec.Linux.ReadonlyPaths {
+		at := k.save(k.open(k.root, strings.TrimPrefix(p, "/"), noLinks).allow(syscall.ENOENT, syscall.ENOTDIR), p)
+		tree := k.save(k.do("open_tree", unix.SYS_OPEN_TREE, k.slot(at), text(""), flag(unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC|unix.AT_EMPTY_PATH|unix.AT_RECURSIVE, "CLONE|AT_EMPTY_PATH|AT_RECURSIVE")), "ro")
+		k.setAttr(k.slot(tree), unix.MOUNT_ATTR_RDONLY, "RDONLY", unix.AT_RECURSIVE)
+		k.attach(k.slot(tree), at)
+	}
+}
+
+func (k *compiler) readonlyRoot() {
+	if !k.Spec.Root.Readonly {
+		return
+	}
+	k.begin("make the root read-only")
+	k.setAttr(k.slot(k.root), unix.MOUNT_ATTR_RDONLY, "RDONLY", 0)
+}
+
+// pivotRoot makes the tree the root and lets go of the host's. Unlike chroot(2) there is nothing
+// above it to climb to. pivot_root(".", ".") stacks the old root on the new: pivot_root(2), NOTES.
+func (k *compiler) pivotRoot() {
+	k.begin("make it the root: chroot, done right")
+	k.do("fchdir", unix.SYS_FCHDIR, k.slot(k.root))
+	k.do("pivot_root", unix.SYS_PIVOT_ROOT, text("."), text("."))
+	k.do("umount2", unix.SYS_UMOUNT2, text("."), flag(unix.MNT_DETACH, "MNT_DETACH"))
+	k.do("chdir", unix.SYS_CHDIR, text("/"))
+}

@@ -1,0 +1,254 @@
+package child
+
+import (
+	"encoding/binary"
+	"fmt"
+	"slices"
+	"strings"
+	"syscall"
+
+	specs "github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
+)
+
+func (k *compiler) hostname() {
+	if h := k.Spec.Hostname; h != "" && k.has(specs.UTSNamespace) {
+		k.begin("set the hostname")
+		k.do("sethostname", unix.SYS_SETHOSTNAME, text(h), num(uint64(len(h))))
+	}
+	if d := k.Spec.Domainname; d != "" && k.has(specs.UTSNamespace) {
+		k.begin("set the domain name")
+		k.do("setdomainname", unix.SYS_SETDOMAINNAME, text(d), num(uint64(len(d))))
+	}
+}
+
+// loopback raises lo: a new network namespace has it, down.
+func (k *compiler) loopback() {
+	if !k.has(specs.NetworkNamespace) {
+		return
+	}
+	k.begin("raise lo in the new network")
+	s := k.save(k.do("socket", unix.SYS_SOCKET, flag(unix.AF_INET, "AF_INET"), flag(unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, "SOCK_DGRAM|SOCK_CLOEXEC"), num(0)), "socket")
+	ifreq := make([]byte, 40)
+	copy(ifreq, "lo")
+	binary.NativeEndian.PutUint16(ifreq[unix.IFNAMSIZ:], unix.IFF_UP|unix.IFF_RUNNING)
+	k.do("ioctl", unix.SYS_IOCTL, k.slot(s), flag(unix.SIOCSIFFLAGS, "SIOCSIFFLAGS"), data(ifreq, "{lo, IFF_UP}"))
+}
+
+func (k *compiler) cgroupNamespace() { k.unshareCgroup() }
+
+// unshareCgroup makes our own group the root of the cgroup tree we see. It must come before a
+// mount of that tree, and comes once.
+func (k *compiler) unshareCgroup() {
+	done := slices.ContainsFunc(k.list.Ops, func(o Op) bool { return o.Nr == unix.SYS_UNSHARE })
+	if done || !k.has(specs.CgroupNamespace) {
+		return
+	}
+	step := k.step
+	k.begin("see our own cgroup as the root of them all")
+	k.do("unshare", unix.SYS_UNSHARE, flag(unix.CLONE_NEWCGROUP, "CLONE_NEWCGROUP"))
+	k.step = step
+}
+
+// terminal starts a session, always: a program that shared the caller's could type into its
+// terminal (TIOCSTI, CVE-2017-5226). With a terminal of our own, it leads that session.
+func (k *compiler) terminal() {
+	k.begin("start a session of our own")
+	k.do("setsid", unix.SYS_SETSID)
+	if k.Terminal == nil {
+		return
+	}
+	k.begin("take the terminal")
+	slave := k.host(k.Terminal.SlaveFd, "terminal")
+	k.do("ioctl", unix.SYS_IOCTL, slave, flag(unix.TIOCSCTTY, "TIOCSCTTY"), num(0))
+	for n := range uint64(3) {
+		k.do("dup3", unix.SYS_DUP3, slave, num(n), num(0))
+	}
+}
+
+// parentFd is where the parent's pidfd waits for dieWithParent.
+const parentFd = 3
+
+// closeDescriptors closes all but the standard streams, for good: from here on no path can lead
+// out through /proc/self/fd (CVE-2024-21626), and nothing leaks into the program.
+func (k *compiler) closeDescriptors() {
+	k.begin("close every other descriptor")
+	k.do("dup3", unix.SYS_DUP3, k.host(k.ParentFd, "umiak"), num(parentFd), cloexec).allow(syscall.EINVAL)
+	k.do("close_range", unix.SYS_CLOSE_RANGE, num(parentFd+1), flag(1<<32-1, "~0"), num(0))
+}
+
+// workingDirectory makes the working directory if it is missing, as docker does, and enters it:
+// from the inside, so that it can be nowhere else (CVE-2026-55686).
+func (k *compiler) workingDirectory() {
+	dir := strings.Trim(k.Spec.Process.Cwd, "/")
+	if dir == "" {
+		return
+	}
+	k.begin("enter the working directory")
+	how := octal(unix.O_PATH | unix.O_DIRECTORY | unix.O_CLOEXEC)
+	how.Text = "O_PATH|O_DIRECTORY|O_CLOEXEC"
+	root := k.save(k.do("openat", unix.SYS_OPENAT, cwd, text("/"), how, num(0)), "slash")
+	k.makeDirs(root, dir, inRoot)
+	k.do("fchdir", unix.SYS_FCHDIR, k.slot(k.save(k.open(root, dir, inRoot), "workdir")))
+}
+
+// rlimits by name, as getrlimit(2) has them.
+var rlimits = map[string]uint64{
+	"RLIMIT_AS": unix.RLIMIT_AS, "RLIMIT_CORE": unix.RLIMIT_CORE, "RLIMIT_CPU": unix.RLIMIT_CPU, "RLIMIT_DATA": unix.RLIMIT_DATA,
+	"RLIMIT_FSIZE": unix.RLIMIT_FSIZE, "RLIMIT_LOCKS": unix.RLIMIT_LOCKS, "RLIMIT_MEMLOCK": unix.RLIMIT_MEMLOCK,
+	"RLIMIT_MSGQUEUE": unix.RLIMIT_MSGQUEUE, "RLIMIT_NICE": unix.RLIMIT_NICE, "RLIMIT_NOFILE": unix.RLIMIT_NOFILE,
+	"RLIMIT_NPROC": unix.RLIMIT_NPROC, "RLIMIT_RSS": unix.RLIMIT_RSS, "RLIMIT_RTPRIO": unix.RLIMIT_RTPRIO,
+	"RLIMIT_RTTIME": unix.RLIMIT_RTTIME, "RLIMIT_SIGPENDING": unix.RLIMIT_SIGPENDING, "RLIMIT_STACK": unix.RLIMIT_STACK,
+}
+
+// limits sets what a process limits itself by; the cgroup's limits are the parent's work.
+func (k *compiler) limits() {
+	p := k.Spec.Process
+	for _, r := range p.Rlimits {
+		n, known := rlimits[r.Type]
+		if !known {
+			k.err = fmt.Errorf("rlimit %q: unknown", r.Type)
+			return
+		}
+		k.begin("set %s", r.Type)
+		b := make([]byte, 16)
+		binary.NativeEndian.PutUint64(b, r.Soft)
+		binary.NativeEndian.PutUint64(b[8:], r.Hard)
+		k.do("prlimit64", unix.SYS_PRLIMIT64, num(0), flag(n, r.Type), data(b, fmt.Sprintf("{%d, %d}", r.Soft, r.Hard)), null)
+	}
+	if p.OOMScoreAdj != nil {
+		k.begin("tell the OOM killer how much we matter")
+		f := k.save(k.do("openat", unix.SYS_OPENAT, cwd, text("/proc/self/oom_score_adj"), flag(unix.O_WRONLY|unix.O_CLOEXEC, "O_WRONLY|O_CLOEXEC"), num(0)), "oom")
+		v := fmt.Sprint(*p.OOMScoreAdj)
+		k.do("write", unix.SYS_WRITE, k.slot(f), text(v), num(uint64(len(v))))
+	}
+	k.begin("set the umask")
+	mask := uint64(0o022)
+	if p.User.Umask != nil {
+		mask = uint64(*p.User.Umask)
+	}
+	k.do("umask", unix.SYS_UMASK, octal(mask))
+}
+
+// privileges gives up what root could do, then root itself. The order is forced: the bounding set
+// needs CAP_SETPCAP, the ids need CAP_SETUID, and setresuid(2) would clear the permitted set
+// (PR_SET_KEEPCAPS) that capset(2) then cuts to what is wanted.
+func (k *compiler) privileges() {
+	p := k.Spec.Process
+	if c := p.Capabilities; c != nil {
+		k.begin("give up privileges that no container needs")
+		keep, err := capMask(c.Bounding)
+		if err != nil {
+			k.err = err
+			return
+		}
+		for n := range uint64(64) {
+			if keep&(1<<n) == 0 && n <= unix.CAP_LAST_CAP {
+				k.do("prctl", unix.SYS_PRCTL, flag(unix.PR_CAPBSET_DROP, "PR_CAPBSET_DROP"), flag(n, capName(n))).allow(syscall.EINVAL)
+			}
+		}
+		k.do("prctl", unix.SYS_PRCTL, flag(unix.PR_SET_KEEPCAPS, "PR_SET_KEEPCAPS"), num(1))
+	}
+	k.ids()
+	if p.Capabilities != nil {
+		k.capset(p.Capabilities)
+	}
+	if p.NoNewPrivileges {
+		k.begin("never gain privileges again")
+		k.do("prctl", unix.SYS_PRCTL, flag(unix.PR_SET_NO_NEW_PRIVS, "PR_SET_NO_NEW_PRIVS"), num(1), num(0), num(0), num(0))
+	}
+}
+
+// ids sets the supplementary groups even when there are none: the caller's must not stay
+// (CVE-2022-36109).
+func (k *compiler) ids() {
+	u := k.Spec.Process.User
+	k.begin("become the user")
+	gids := []byte{}
+	for _, g := range u.AdditionalGids {
+		gids = binary.NativeEndian.AppendUint32(gids, g)
+	}
+	if len(gids) == 0 {
+		k.do("setgroups", unix.SYS_SETGROUPS, num(0), null)
+	} else {
+		k.do("setgroups", unix.SYS_SETGROUPS, num(uint64(len(u.AdditionalGids))), data(gids, strings.ReplaceAll(fmt.Sprint(u.AdditionalGids), " ", ", ")))
+	}
+	uid, gid := num(uint64(u.UID)), num(uint64(u.GID))
+	k.do("setresgid", unix.SYS_SETRESGID, gid, gid, gid)
+	k.do("setresuid", unix.SYS_SETRESUID, uid, uid, uid)
+}
+
+func (k *compiler) capset(c *specs.LinuxCapabilities) {
+	k.begin("keep only these capabilities")
+	var masks [3]uint64
+	for i, names := range [][]string{c.Effective, c.Permitted, c.Inheritable} {
+		m, err := capMask(names)
+		if err != nil {
+			k.err = err
+			return
+		}
+		masks[i] = m
+	}
+	header := make([]byte, 8)
+	binary.NativeEndian.PutUint32(header, unix.LINUX_CAPABILITY_VERSION_3)
+	var sets []byte
+	for _, shift := range []uint{0, 32} {
+		for _, m := range masks {
+			sets = binary.NativeEndian.AppendUint32(sets, uint32(m>>shift))
+		}
+	}
+	k.do("prctl", unix.SYS_PRCTL, flag(unix.PR_CAP_AMBIENT, "PR_CAP_AMBIENT"), flag(unix.PR_CAP_AMBIENT_CLEAR_ALL, "CLEAR_ALL"), num(0), num(0), num(0))
+	k.do("capset", unix.SYS_CAPSET, data(header, "v3"), data(sets, fmt.Sprintf("{effective %#x, permitted %#x, inheritable %#x}", masks[0], masks[1], masks[2])))
+	ambient, err := capMask(c.Ambient)
+	if err != nil {
+		k.err = err
+	}
+	for n := range uint64(64) {
+		if ambient&(1<<n) != 0 {
+			k.do("prctl", unix.SYS_PRCTL, flag(unix.PR_CAP_AMBIENT, "PR_CAP_AMBIENT"), flag(unix.PR_CAP_AMBIENT_RAISE, "RAISE"), flag(n, capName(n)), num(0), num(0))
+		}
+	}
+}
+
+// dieWithParent: when umiak dies, however, so does its container. It comes after the change of
+// ids, which would undo it; a parent that died before is found by its pidfd.
+func (k *compiler) dieWithParent() {
+	k.begin("die when umiak dies")
+	k.do("prctl", unix.SYS_PRCTL, flag(unix.PR_SET_PDEATHSIG, "PR_SET_PDEATHSIG"), flag(uint64(unix.SIGKILL), "SIGKILL"))
+	pollfd := make([]byte, 8)
+	binary.NativeEndian.PutUint32(pollfd, parentFd)
+	binary.NativeEndian.PutUint16(pollfd[4:], unix.POLLIN)
+	now := make([]byte, 16) // struct timespec of 0: look, don't wait
+	k.do("ppoll", unix.SYS_PPOLL, data(pollfd, "{umiak, POLLIN}"), num(1), data(now, "{0, 0}"), null, num(0)).Kind = zero
+}
+
+// program looks the command up in PATH as execvp(3) does, but with the container's PATH, in the
+// container's root, by trying.
+func (k *compiler) program() {
+	p := k.Spec.Process
+	k.begin("become the program")
+	paths := []string{p.Args[0]}
+	if !strings.Contains(p.Args[0], "/") {
+		paths = search(p.Env, p.Args[0])
+	}
+	for _, file := range paths {
+		k.do("execve", unix.SYS_EXECVE, text(file), list(p.Args, "argv"), list(p.Env, "envp")).Kind = exec
+	}
+}
+
+func search(env []string, name string) []string {
+	dirs := "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+	for _, e := range env {
+		if v, ok := strings.CutPrefix(e, "PATH="); ok {
+			dirs = v
+		}
+	}
+	var paths []string
+	for dir := range strings.SplitSeq(dirs, ":") {
+		if dir == "" {
+			dir = "."
+		}
+		paths = append(paths, strings.TrimSuffix(dir, "/")+"/"+name)
+	}
+	return paths
+}
