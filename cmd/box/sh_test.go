@@ -149,7 +149,7 @@ func TestShellOnTerminal(t *testing.T) {
 	session.send(interrupt)
 	session.expect("$ ")
 	session.send("fi\n")
-	session.expect("sh: 1:1: `fi` can only")
+	session.expect("`fi` can only be used")
 	session.expect("$ ")
 	session.send("sh -c 'exit 3'\n")
 	session.expect("$ ")
