@@ -109,7 +109,7 @@ func ParseRate(s string) (device string, rate uint64, err error) {
 func ParseIOPS(s string) (device string, rate uint64, err error) {
 	device, value := splitDevice(s)
 	n, err := strconv.ParseUint(value, 10, 64)
-	if device == "" || !isDigits(value) || err != nil || n == 0 {
+	if device == "" || err != nil || n == 0 {
 		return "", 0, invalidf("rate %q: want DEVICE:COUNT of operations a second, as in /dev/sda:1000", s)
 	}
 	return device, n, nil

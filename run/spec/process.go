@@ -29,10 +29,6 @@ func newProcess(img Image, files Files, o Options) (*specs.Process, error) {
 	if err != nil {
 		return nil, err
 	}
-	cwd, err := newCwd(img, o)
-	if err != nil {
-		return nil, err
-	}
 	caps, err := newCapabilities(o, user.UID == 0)
 	if err != nil {
 		return nil, err
@@ -42,7 +38,7 @@ func newProcess(img Image, files Files, o Options) (*specs.Process, error) {
 		User:            user,
 		Args:            args,
 		Env:             env,
-		Cwd:             cwd,
+		Cwd:             newCwd(img, o),
 		Capabilities:    caps,
 		Rlimits:         newRlimits(o),
 		NoNewPrivileges: o.NoNewPrivileges,
@@ -149,18 +145,16 @@ func (e *environment) strings() []string {
 	return slices.DeleteFunc(e.list, func(kv string) bool { return kv == "" })
 }
 
-// newCwd refuses a relative directory of the user, as docker does, since there
-// is nothing it could sensibly be relative to; the image's is beneath its root.
-// Symbolic links in it are the child's business, after pivot_root and as the
-// container's user (CVE-2026-55686).
-func newCwd(img Image, o Options) (string, error) {
+// newCwd takes the image's directory to be beneath its root. Of the user's a
+// relative one is left for checkCwd to refuse, as docker does, since there is
+// nothing it could sensibly be relative to. Symbolic links in either are the
+// child's business, after pivot_root and as the container's user
+// (CVE-2026-55686).
+func newCwd(img Image, o Options) string {
 	if o.WorkingDir == "" {
-		return path.Join("/", img.WorkingDir), nil
+		return path.Join("/", img.WorkingDir)
 	}
-	if !path.IsAbs(o.WorkingDir) {
-		return "", invalidf("working directory %q: want an absolute path", o.WorkingDir)
-	}
-	return path.Clean(o.WorkingDir), nil
+	return path.Clean(o.WorkingDir)
 }
 
 // softNofile is the kernel's own default. A high soft limit makes programs that

@@ -155,6 +155,7 @@ func TestRules(t *testing.T) {
 		{"HOME of a user", func(i *Image, o *Options) { o.User = "bin" }, env("HOME"), words("/bin")},
 		{"HOME of nobody known", func(i *Image, o *Options) { o.User = "1234" }, env("HOME"), words("/")},
 		{"HOME of the image", func(i *Image, o *Options) { i.Env = words("HOME=/h") }, env("HOME"), words("/h")},
+		{"HOME taken away is the default again", func(i *Image, o *Options) { i.Env, o.Env = words("HOME=/h"), words("HOME") }, env("HOME"), words("/root")},
 		{"container", func(i *Image, o *Options) {}, env("container"), words("umiak")},
 
 		{"directory default", func(i *Image, o *Options) {}, cwd, "/"},
@@ -214,6 +215,8 @@ func TestRefusals(t *testing.T) {
 	}{
 		{"no id", func(i *Image, o *Options) { o.ID = "" }, "run id"},
 		{"id with a slash", func(i *Image, o *Options) { o.ID = "../x" }, "run id"},
+		{"id of dots", func(i *Image, o *Options) { o.ID = ".." }, "run id"},
+		{"id like a flag", func(i *Image, o *Options) { o.ID = "-x" }, "run id"},
 		{"id with a line", func(i *Image, o *Options) { o.ID = "x\ny" }, "run id"},
 		{"no command", func(i *Image, o *Options) { i.Cmd = nil }, "neither Entrypoint nor Cmd"},
 		{"cleared command", func(i *Image, o *Options) { o.Entrypoint = &empty }, "drops the image's command"},

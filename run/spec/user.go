@@ -1,7 +1,6 @@
 package spec
 
 import (
-	"bytes"
 	"cmp"
 	"math"
 	"slices"
@@ -108,18 +107,20 @@ func groupsOf(user string, file []byte) []uint32 {
 		return nil
 	}
 	for fields := range records(file) {
-		gid, ok := number(field(fields, 2))
-		if !ok {
-			continue
-		}
-		for member := range strings.SplitSeq(field(fields, 3), ",") {
-			if member == user {
-				gids = append(gids, gid)
-				break
-			}
+		if gid, ok := number(field(fields, 2)); ok && isMember(user, field(fields, 3)) {
+			gids = append(gids, gid)
 		}
 	}
 	return gids
+}
+
+func isMember(user, list string) bool {
+	for member := range strings.SplitSeq(list, ",") {
+		if member == user {
+			return true
+		}
+	}
+	return false
 }
 
 func addGroups(gids []uint32, names []string, files Files) ([]uint32, error) {
@@ -163,10 +164,9 @@ func parseID(kind, s string) (id uint32, isNumber bool, err error) {
 	return id, true, nil
 }
 
+// number takes digits only: with a base given ParseUint knows no sign, prefix
+// or underscore.
 func number(s string) (uint32, bool) {
-	if !isDigits(s) { // ParseUint takes no sign, but say it here
-		return 0, false
-	}
 	n, err := strconv.ParseUint(s, 10, 32)
 	return uint32(n), err == nil && n <= maxID
 }
@@ -186,13 +186,13 @@ const maxFields = 7
 func records(file []byte) func(yield func([]string) bool) {
 	return func(yield func([]string) bool) {
 		var fields []string
-		for line := range bytes.Lines(file) {
-			line = bytes.TrimSpace(line)
+		for line := range strings.Lines(string(file)) {
+			line = strings.TrimSpace(line)
 			if len(line) == 0 || line[0] == '#' {
 				continue
 			}
 			fields = fields[:0]
-			for f := range strings.SplitSeq(string(line), ":") {
+			for f := range strings.SplitSeq(line, ":") {
 				if fields = append(fields, f); len(fields) == maxFields {
 					break
 				}

@@ -53,6 +53,7 @@ func TestParseUser(t *testing.T) {
 		{"app:wheel", "/home/app", 1000, 10, []uint32{10}},
 		{"app:77", "/home/app", 1000, 77, []uint32{77}},
 		{"app:nomembers", "/home/app", 1000, 11, []uint32{11}},
+		{"9", "/", 9, 0, []uint32{0}}, // a comment is no entry
 		{"2000", "/", 2000, 0, []uint32{0}},
 		{"2000:3000", "/", 2000, 3000, []uint32{3000}},
 		{"1234", "/", 1234, 0, []uint32{0}}, // a number, though there is such a name
@@ -82,6 +83,7 @@ func TestParseUserRefused(t *testing.T) {
 		{"0x0", "not in the image's /etc/passwd"},
 		{"٣", "not in the image's /etc/passwd"},
 		{"app ", "not in the image's /etc/passwd"},
+		{"# comment", "not in the image's /etc/passwd"},
 		{"app:nosuch", "not in the image's /etc/group"},
 		{"a:b:c", "not in"},
 		{"app:wheel:x", "not in the image's /etc/group"},
