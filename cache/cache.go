@@ -1,0 +1,204 @@
+package cache
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"github.com/umiak/umiak/cache/flock"
+	"golang.org/x/sys/unix"
+)
+
+var (
+	// ErrMissing says that something isn't there, or is damaged, which comes
+	// to the same: it has to be made again.
+	ErrMissing = errors.New("not in the cache")
+	// ErrBusy says that somebody else uses what was to be removed.
+	ErrBusy = errors.New("in use by another process")
+)
+
+// The places beneath the cache's directory.
+const (
+	readme   = "README"
+	tmpDir   = "tmp"
+	blobsDir = "blobs"
+	rootsDir = "roots"
+	refsDir  = "refs"
+	locksDir = "locks"
+	writing  = locksDir + "/writing"
+)
+
+const readmeText = `This directory belongs to umiak. It keeps what was pulled, so that the next
+run needs no network: blobs as registries sent them, roots unpacked from them,
+and references that say which image is which.
+
+"umiak images" lists the images and "umiak rmi" removes them. While no umiak is
+running, the whole directory can also be removed; umiak makes a new one.
+Don't change anything inside roots/: every run of an image shares it.
+`
+
+// Cache is an open cache directory. Its methods may be called by any number of
+// goroutines.
+type Cache struct {
+	path string
+	root *os.Root
+	// sweepOnce cleans up thoroughly before the first thing is added.
+	sweepOnce func()
+}
+
+// Open opens the cache at dir and makes it, with its parents, if necessary.
+func Open(dir string) (*Cache, error) {
+	abs, err := filepath.Abs(dir)
+	if err != nil {
+		return nil, fmt.Errorf("opening cache %s: %w", dir, err)
+	}
+	root, err := os.OpenRoot(abs)
+	if errors.Is(err, fs.ErrNotExist) {
+		if err = os.MkdirAll(abs, 0o700); err == nil {
+			root, err = os.OpenRoot(abs)
+		}
+	}
+	if err != nil {
+		return nil, fmt.Errorf("opening cache %s: %w", dir, err)
+	}
+	c := &Cache{path: abs, root: root}
+	c.sweepOnce = sync.OnceFunc(func() { c.sweep(context.Background(), coldSweep) })
+	if _, err := root.Lstat(readme); errors.Is(err, fs.ErrNotExist) {
+		err = c.layout()
+		if err != nil {
+			root.Close()
+			return nil, fmt.Errorf("opening cache %s: %w", dir, err)
+		}
+	}
+	// Leftovers are nobody's fault who opens the cache now, nor the time it takes
+	// to remove them.
+	c.sweep(context.Background(), warmSweep)
+	return c, nil
+}
+
+// How long to clean up after processes that died. Opening the cache for a run
+// that takes milliseconds may cost a few more, once; adding to it is slower.
+const (
+	warmSweep = 5 * time.Millisecond
+	coldSweep = time.Second
+)
+
+// Close gives back the directory. Leases and blobs already taken stay good.
+func (c *Cache) Close() error { return c.root.Close() }
+
+// Path is the absolute path of the cache's directory.
+func (c *Cache) Path() string { return c.path }
+
+// prepare is for whoever is about to add or remove things. Looking things up
+// does without. Somebody may have removed a directory by hand, or an earlier
+// attempt failed, so the layout is made as often as it's needed.
+func (c *Cache) prepare() error {
+	c.sweepOnce()
+	return c.layout()
+}
+
+// layout makes the directories that aren't there.
+func (c *Cache) layout() error {
+	for _, name := range []string{
+		tmpDir, blobsDir, blobsDir + "/sha256", blobsDir + "/sha512",
+		rootsDir, refsDir, locksDir, "state",
+	} {
+		if err := c.root.Mkdir(name, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
+			return err
+		}
+	}
+	if _, err := c.root.Lstat(readme); !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return c.root.WriteFile(readme, []byte(readmeText), 0o600)
+}
+
+// Writing keeps Collect away until done is called. Hold it from before the
+// first Put or Root of an image until its reference is set: what nothing
+// refers to yet is garbage to Collect. Writers don't exclude each other.
+func (c *Cache) Writing(ctx context.Context) (done func(), err error) {
+	f, err := c.lockWriting()
+	if err == nil {
+		if err = flock.Lock(ctx, f, flock.Shared); err != nil {
+			f.Close()
+		}
+	}
+	if err != nil {
+		return nil, fmt.Errorf("writing to cache %s: %w", c.path, err)
+	}
+	return func() { flock.Close(f) }, nil
+}
+
+// exclusive calls do while nobody is writing, or returns ErrBusy.
+func (c *Cache) exclusive(do func() error) error {
+	f, err := c.lockWriting()
+	if err != nil {
+		return err
+	}
+	defer flock.Close(f)
+	if err := flock.Try(f, flock.Exclusive); err != nil {
+		return busy(err)
+	}
+	return do()
+}
+
+// lockWriting opens the file that the lock is on. It's never removed, so
+// there is no need to look at its name again.
+func (c *Cache) lockWriting() (*os.File, error) {
+	if err := c.prepare(); err != nil {
+		return nil, err
+	}
+	return c.root.OpenFile(writing, os.O_RDWR|os.O_CREATE, 0o600)
+}
+
+// commit moves what was made in tmp/ to its place, durably. It has the type
+// want; a thing of another type at that place is damage, was reported missing,
+// and would be in the way of rename(2).
+func (c *Cache) commit(from, to string, want fs.FileMode) error {
+	if err := c.removeAlien(to, want); err != nil {
+		return err
+	}
+	if err := c.root.Rename(from, to); err != nil {
+		return err
+	}
+	return c.syncDir(path.Dir(to))
+}
+
+func (c *Cache) removeAlien(name string, want fs.FileMode) error {
+	info, err := c.root.Lstat(name)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err == nil && info.Mode().Type() != want {
+		err = c.root.RemoveAll(name)
+	}
+	return err
+}
+
+// syncDir makes a rename into the directory name durable.
+func (c *Cache) syncDir(name string) error {
+	dir, err := c.root.Open(name)
+	if err != nil {
+		return err
+	}
+	defer dir.Close()
+	// Some file systems can't sync a directory and say so with EINVAL (fsync(2));
+	// there is nothing better to be done on them.
+	if err := dir.Sync(); err != nil && !errors.Is(err, unix.EINVAL) {
+		return err
+	}
+	return nil
+}
+
+func busy(err error) error {
+	if errors.Is(err, flock.ErrBusy) {
+		return fmt.Errorf("%w: %w", ErrBusy, err)
+	}
+	return err
+}
