@@ -36,7 +36,7 @@ func TestSharedVectors(t *testing.T) {
 				place = t.TempDir() // the canary's own file system: a hard link out of a tmpfs would fail by itself
 			}
 			must(t, os.MkdirAll(place, 0o755))
-			dest := filepath.Join(place, "dest")
+			dest := filepath.Join(place, "rootfs") // one of the vectors aims at rootfs-evil
 			must(t, os.Mkdir(dest, 0o755))
 			must(t, os.Mkdir(dest+"-evil", 0o755))
 			runShared(t, dir, dest, canary)

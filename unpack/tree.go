@@ -78,9 +78,7 @@ func (e *engine) enter(parent, base string) (place, error) {
 		}
 		e.last, e.lastName, e.lastPath = n, parent, n.path()
 	}
-	for n := e.last; n != nil && n.layer != e.layer; n = n.parent {
-		n.layer = e.layer
-	}
+	e.touch(e.last)
 	return e.placeIn(e.last, e.lastPath, base)
 }
 
@@ -157,7 +155,15 @@ func (e *engine) mkdir(at place) (*node, error) {
 	return n, e.sink.Mkdir(at.path)
 }
 
+// touch marks n as written by the layer in hand. What is above a touched name is touched, so the climb ends at the first that is.
+func (e *engine) touch(n *node) {
+	for ; n != nil && n.layer != e.layer; n = n.parent {
+		n.layer = e.layer
+	}
+}
+
 func (e *engine) add(at place, n *node) {
+	e.touch(at.parent)
 	n.parent, n.name, n.layer = at.parent, at.base, e.layer
 	at.parent.dir.kids[at.base] = n
 }
