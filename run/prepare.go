@@ -33,6 +33,12 @@ func (in *inputs) config(c Config) child.Config {
 	if o := c.Overlay; o != nil {
 		k.Overlay = &child.Overlay{Base: o.Base, Lower: o.Lower, Upper: o.Upper, Work: o.Work, Volatile: true}
 	}
+	for n, f := range c.Stdio {
+		k.Stdio[n] = n
+		if f != nil {
+			k.Stdio[n] = int(f.Fd())
+		}
+	}
 	if t := c.Terminal; t != nil {
 		k.Terminal = &child.Terminal{MountFd: int(t.Mount.Fd()), SlaveFd: int(t.Slave.Fd())}
 	}

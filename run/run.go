@@ -8,7 +8,9 @@ package run
 import (
 	"errors"
 	"fmt"
+	"os"
 	"runtime"
+	"sync"
 	"syscall"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
@@ -24,7 +26,9 @@ type Config struct {
 	ID      string
 	Spec    *specs.Spec
 	Overlay *Overlay
-	// Terminal, if the spec asks for one, is a terminal made by pty.Open.
+	// Stdio are the standard streams; nil is this process's own.
+	Stdio [3]*os.File
+	// Terminal, if the spec asks for one, is a terminal made by pty.Open, in place of Stdio.
 	Terminal *pty.Pair
 	// Resolve follows the image's symbolic links inside its root; see child.Config.
 	Resolve func(string) (string, error)
@@ -45,10 +49,14 @@ type Overlay struct {
 type Container struct {
 	process *child.Process
 	group   *cgroup.Group
-	ended   chan ending
+	ended   chan end
+
+	mu       sync.Mutex     // guards what follows, and process.Pid against reuse
+	gone     bool           // waited for: Pid and Pidfd mean nothing any more
+	killedAs syscall.Signal // the signal that SIGKILL stood for
 }
 
-type ending struct {
+type end struct {
 	status syscall.WaitStatus
 	usage  syscall.Rusage
 	err    error
@@ -75,7 +83,7 @@ func Start(c Config) (*Container, error) {
 	if err != nil {
 		return nil, err
 	}
-	k := &Container{group: group, ended: make(chan ending, 1)}
+	k := &Container{group: group, ended: make(chan end, 1)}
 	if err := k.start(c); err != nil {
 		return nil, errors.Join(err, group.Remove())
 	}
@@ -97,8 +105,7 @@ func (k *Container) start(c Config) error {
 		err := k.clone(list, child.Attr{Mode: c.Mode, GroupFd: k.group.Fd(), Exe: "/proc/self/exe"})
 		started <- err
 		if err == nil {
-			ws, ru, err := k.process.Wait()
-			k.ended <- ending{ws, ru, err}
+			k.ended <- k.wait()
 		}
 	})
 	return <-started
@@ -134,6 +141,17 @@ func (k *Container) abandon() error {
 	return errors.Join(err, waitErr)
 }
 
+// wait waits for the process to end, then reaps it: in that order a signal never goes to another
+// process that has got its number meanwhile.
+func (k *Container) wait() end {
+	err := k.process.WaitEnd()
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.gone = true
+	ws, ru, waitErr := k.process.Wait()
+	return end{ws, ru, errors.Join(err, waitErr)}
+}
+
 // onThread runs f on a thread of its own that dies with it, and that is not the process's first:
 // a cgroup joined by that one would count as the whole process's, and the child is to be killed
 // when its parent's thread ends (PR_SET_PDEATHSIG(2const)), not before.
@@ -155,15 +173,6 @@ func onThread(f func()) {
 // Pid is the container's first process, as the host sees it.
 func (k *Container) Pid() int { return k.process.Pid }
 
-// Signal sends a signal to the container's first process. After its end that is no error.
-func (k *Container) Signal(s syscall.Signal) error {
-	err := unix.PidfdSendSignal(k.process.Pidfd, s, nil, 0)
-	if err == unix.ESRCH || err == unix.EBADF {
-		return nil
-	}
-	return err
-}
-
 // Wait waits for the end of the container, removes its cgroup and says how it ended.
 func (k *Container) Wait() (Status, error) {
 	e := <-k.ended
@@ -173,6 +182,9 @@ func (k *Container) Wait() (Status, error) {
 	s := Status{Code: e.status.ExitStatus()}
 	if e.status.Signaled() {
 		s.Code, s.Signal = 0, e.status.Signal()
+	}
+	if k.killedAs != 0 && s.Signal == syscall.SIGKILL {
+		s.Signal = k.killedAs
 	}
 	events, err := k.group.Events()
 	s.OOMKills = events.OOMKills

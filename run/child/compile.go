@@ -18,7 +18,9 @@ type Config struct {
 	Spec *specs.Spec
 	// Overlay is mounted at the spec's root path. Nil: what is at that path is the root.
 	Overlay *Overlay
-	// Terminal gives the child a new terminal as its standard streams.
+	// Stdio are the parent's descriptors that become the child's standard streams.
+	Stdio [3]int
+	// Terminal gives the child a new terminal as its standard streams instead.
 	Terminal *Terminal
 	// ParentFd is a pidfd of the parent: a child that finds its parent dead does not start.
 	ParentFd int
@@ -90,7 +92,7 @@ func Compile(c Config) (*List, error) {
 		k.hostname,
 		k.loopback,
 		k.cgroupNamespace,
-		k.terminal,
+		k.streams,
 		k.closeDescriptors,
 		k.workingDirectory,
 		k.limits,
@@ -192,9 +194,9 @@ func (k *compiler) host(n int, name string) Arg {
 const atFdcwd = ^uint64(99) // AT_FDCWD, -100
 
 var (
-	cwd       = flag(atFdcwd, "AT_FDCWD")
-	cloexec   = flag(unix.O_CLOEXEC, "O_CLOEXEC")
-	emptyPath = flag(unix.AT_EMPTY_PATH, "AT_EMPTY_PATH")
+	cwd       = named(atFdcwd, "AT_FDCWD")
+	cloexec   = named(unix.O_CLOEXEC, "O_CLOEXEC")
+	emptyPath = named(unix.AT_EMPTY_PATH, "AT_EMPTY_PATH")
 )
 
 // How a path beneath the root is looked up. Before pivot_root every link has been resolved by the
@@ -262,7 +264,7 @@ func (k *compiler) makeFile(rel string) {
 		k.makeDirs(k.root, dir, noLinks)
 		parent = k.directory(k.root, dir, noLinks)
 	}
-	k.do("mknodat", unix.SYS_MKNODAT, k.slot(parent), text(path.Base(rel)), flag(unix.S_IFREG|0o644, "S_IFREG|0644"), num(0)).
+	k.do("mknodat", unix.SYS_MKNODAT, k.slot(parent), text(path.Base(rel)), named(unix.S_IFREG|0o644, "S_IFREG|0644"), num(0)).
 		allow(syscall.EEXIST)
 }
 
@@ -285,5 +287,5 @@ func (k *compiler) mountpoint(dest string, file bool) Slot {
 // meanwhile can lead it elsewhere (CVE-2021-30465, CVE-2025-31133).
 func (k *compiler) attach(mount Arg, at Slot) *Op {
 	const both = unix.MOVE_MOUNT_F_EMPTY_PATH | unix.MOVE_MOUNT_T_EMPTY_PATH
-	return k.do("move_mount", unix.SYS_MOVE_MOUNT, mount, text(""), k.slot(at), text(""), flag(both, "EMPTY_PATHS"))
+	return k.do("move_mount", unix.SYS_MOVE_MOUNT, mount, text(""), k.slot(at), text(""), named(both, "EMPTY_PATHS"))
 }

@@ -16,7 +16,7 @@ func (k *compiler) mountNamespace() {
 	k.begin("make files with the modes we say")
 	k.do("umask", unix.SYS_UMASK, num(0))
 	k.begin("keep our mounts from reaching the host")
-	k.do("mount", unix.SYS_MOUNT, null, text("/"), null, flag(unix.MS_REC|unix.MS_SLAVE, "MS_REC|MS_SLAVE"), null)
+	k.do("mount", unix.SYS_MOUNT, null, text("/"), null, named(unix.MS_REC|unix.MS_SLAVE, "MS_REC|MS_SLAVE"), null)
 }
 
 // rootfs mounts the tree that will be /. No device node that came in an image works there
@@ -27,7 +27,7 @@ func (k *compiler) rootfs() {
 	if o == nil {
 		k.begin("take the directory as the root")
 		const how = unix.OPEN_TREE_CLONE | unix.OPEN_TREE_CLOEXEC | unix.AT_RECURSIVE
-		k.root = k.save(k.do("open_tree", unix.SYS_OPEN_TREE, cwd, text(where), flag(how, "CLONE|AT_RECURSIVE")), "root")
+		k.root = k.save(k.do("open_tree", unix.SYS_OPEN_TREE, cwd, text(where), named(how, "CLONE|AT_RECURSIVE")), "root")
 		k.setAttr(k.slot(k.root), unix.MOUNT_ATTR_NODEV, "NODEV", 0)
 	} else {
 		k.begin("the image's files, and a layer for our own")
@@ -40,22 +40,22 @@ func (k *compiler) rootfs() {
 		}
 		k.root = k.newFS("overlay", "root", params, unix.MOUNT_ATTR_NODEV, "NODEV")
 	}
-	k.do("move_mount", unix.SYS_MOVE_MOUNT, k.slot(k.root), text(""), cwd, text(where), flag(unix.MOVE_MOUNT_F_EMPTY_PATH, "F_EMPTY_PATH"))
+	k.do("move_mount", unix.SYS_MOVE_MOUNT, k.slot(k.root), text(""), cwd, text(where), named(unix.MOVE_MOUNT_F_EMPTY_PATH, "F_EMPTY_PATH"))
 }
 
 // newFS makes a new file system, not yet visible anywhere, and returns its descriptor.
 func (k *compiler) newFS(fstype, name string, params []string, attrs uint64, shown string) Slot {
-	fs := k.save(k.do("fsopen", unix.SYS_FSOPEN, text(fstype), flag(unix.FSOPEN_CLOEXEC, "CLOEXEC")), "fs")
+	fs := k.save(k.do("fsopen", unix.SYS_FSOPEN, text(fstype), named(unix.FSOPEN_CLOEXEC, "CLOEXEC")), "fs")
 	for _, p := range append([]string{"source=" + fstype}, params...) {
 		key, value, pair := strings.Cut(p, "=")
 		if pair {
-			k.do("fsconfig", unix.SYS_FSCONFIG, k.slot(fs), flag(unix.FSCONFIG_SET_STRING, "SET_STRING"), text(key), text(value), num(0))
+			k.do("fsconfig", unix.SYS_FSCONFIG, k.slot(fs), named(unix.FSCONFIG_SET_STRING, "SET_STRING"), text(key), text(value), num(0))
 		} else {
-			k.do("fsconfig", unix.SYS_FSCONFIG, k.slot(fs), flag(unix.FSCONFIG_SET_FLAG, "SET_FLAG"), text(key), null, num(0))
+			k.do("fsconfig", unix.SYS_FSCONFIG, k.slot(fs), named(unix.FSCONFIG_SET_FLAG, "SET_FLAG"), text(key), null, num(0))
 		}
 	}
-	k.do("fsconfig", unix.SYS_FSCONFIG, k.slot(fs), flag(unix.FSCONFIG_CMD_CREATE, "CMD_CREATE"), null, null, num(0))
-	return k.save(k.do("fsmount", unix.SYS_FSMOUNT, k.slot(fs), flag(unix.FSMOUNT_CLOEXEC, "CLOEXEC"), flag(attrs, shown)), name)
+	k.do("fsconfig", unix.SYS_FSCONFIG, k.slot(fs), named(unix.FSCONFIG_CMD_CREATE, "CMD_CREATE"), null, null, num(0))
+	return k.save(k.do("fsmount", unix.SYS_FSMOUNT, k.slot(fs), named(unix.FSMOUNT_CLOEXEC, "CLOEXEC"), named(attrs, shown)), name)
 }
 
 // setAttr sets mount attributes by descriptor; recursive is AT_RECURSIVE or 0.
@@ -64,14 +64,14 @@ func (k *compiler) setAttr(mount Arg, attrs uint64, shown string, recursive uint
 	binary.NativeEndian.PutUint64(attr, attrs)
 	how := emptyPath
 	if recursive != 0 {
-		how = flag(unix.AT_EMPTY_PATH|unix.AT_RECURSIVE, "AT_EMPTY_PATH|AT_RECURSIVE")
+		how = named(unix.AT_EMPTY_PATH|unix.AT_RECURSIVE, "AT_EMPTY_PATH|AT_RECURSIVE")
 	}
 	k.do("mount_setattr", unix.SYS_MOUNT_SETATTR, mount, text(""), how, data(attr, "{"+shown+"}"), num(uint64(len(attr))))
 }
 
 var mountWords = map[string]string{
 	"proc": "a fresh /proc, of our own processes", "tmpfs": "an empty file system in memory",
-	"devpts": "terminals of our own", "mqueue": "message queues of our own", "sysfs": "/sys, to look at only",
+	"devpts": "terminals of our own", "mqueue": "message queues of our own", "sysfs": "the kernel's objects, to look at only",
 	"cgroup": "our own cgroup, to look at only", "bind": "a file or directory of the host's",
 }
 
@@ -114,7 +114,7 @@ func (k *compiler) bind(m specs.Mount, o options) {
 	if o.recursive {
 		how, shown = how|unix.AT_RECURSIVE, "CLONE|AT_RECURSIVE"
 	}
-	tree := k.save(k.do("open_tree", unix.SYS_OPEN_TREE, cwd, text(m.Source), flag(how, shown)), "bind")
+	tree := k.save(k.do("open_tree", unix.SYS_OPEN_TREE, cwd, text(m.Source), named(how, shown)), "bind")
 	if o.attrs != 0 {
 		k.setAttr(k.slot(tree), o.attrs, o.shown(), 0)
 	}
@@ -158,7 +158,7 @@ func (k *compiler) devices() {
 		name         string
 		major, minor uint32
 	}{{"null", 1, 3}, {"zero", 1, 5}, {"full", 1, 7}, {"random", 1, 8}, {"urandom", 1, 9}, {"tty", 5, 0}} {
-		k.do("mknodat", unix.SYS_MKNODAT, k.slot(dev), text(d.name), flag(unix.S_IFCHR|0o666, "S_IFCHR|0666"), flag(unix.Mkdev(d.major, d.minor), fmt.Sprintf("%d:%d", d.major, d.minor)))
+		k.do("mknodat", unix.SYS_MKNODAT, k.slot(dev), text(d.name), named(unix.S_IFCHR|0o666, "S_IFCHR|0666"), named(unix.Mkdev(d.major, d.minor), fmt.Sprintf("%d:%d", d.major, d.minor)))
 	}
 	for _, l := range [][2]string{{"/proc/self/fd", "fd"}, {"/proc/self/fd/0", "stdin"}, {"/proc/self/fd/1", "stdout"}, {"/proc/self/fd/2", "stderr"}, {"/proc/kcore", "core"}, {"pts/ptmx", "ptmx"}} {
 		k.do("symlinkat", unix.SYS_SYMLINKAT, text(l[0]), k.slot(dev), text(l[1]))
@@ -166,8 +166,8 @@ func (k *compiler) devices() {
 	k.null = k.save(k.open(dev, "null", noLinks), "null")
 	if k.Terminal != nil {
 		k.begin("/dev/console: the terminal")
-		k.do("mknodat", unix.SYS_MKNODAT, k.slot(dev), text("console"), flag(unix.S_IFREG|0o600, "S_IFREG|0600"), num(0))
-		tree := k.save(k.do("open_tree", unix.SYS_OPEN_TREE, k.host(k.Terminal.SlaveFd, "terminal"), text(""), flag(unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC|unix.AT_EMPTY_PATH, "CLONE|AT_EMPTY_PATH")), "console")
+		k.do("mknodat", unix.SYS_MKNODAT, k.slot(dev), text("console"), named(unix.S_IFREG|0o600, "S_IFREG|0600"), num(0))
+		tree := k.save(k.do("open_tree", unix.SYS_OPEN_TREE, k.host(k.Terminal.SlaveFd, "terminal"), text(""), named(unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC|unix.AT_EMPTY_PATH, "CLONE|AT_EMPTY_PATH")), "console")
 		k.attach(k.slot(tree), k.save(k.open(dev, "console", noLinks), "/dev/console"))
 	}
 }
@@ -187,7 +187,7 @@ func (k *compiler) maskedPaths() {
 			k.err = fmt.Errorf("masking %s: it takes a /dev of our own", p)
 			return
 		}
-		tree := k.save(k.do("open_tree", unix.SYS_OPEN_TREE, k.slot(k.null), text(""), flag(unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC|unix.AT_EMPTY_PATH, "CLONE|AT_EMPTY_PATH")), "mask")
+		tree := k.save(k.do("open_tree", unix.SYS_OPEN_TREE, k.slot(k.null), text(""), named(unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC|unix.AT_EMPTY_PATH, "CLONE|AT_EMPTY_PATH")), "mask")
 		k.attach(k.slot(tree), at)
 	}
 }
@@ -197,7 +197,7 @@ func (k *compiler) readonlyPaths() {
 	k.begin("take write access to the kernel's switches")
 	for _, p := range k.Spec.Linux.ReadonlyPaths {
 		at := k.save(k.open(k.root, strings.TrimPrefix(p, "/"), noLinks).allow(syscall.ENOENT, syscall.ENOTDIR), p)
-		tree := k.save(k.do("open_tree", unix.SYS_OPEN_TREE, k.slot(at), text(""), flag(unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC|unix.AT_EMPTY_PATH|unix.AT_RECURSIVE, "CLONE|AT_EMPTY_PATH|AT_RECURSIVE")), "ro")
+		tree := k.save(k.do("open_tree", unix.SYS_OPEN_TREE, k.slot(at), text(""), named(unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC|unix.AT_EMPTY_PATH|unix.AT_RECURSIVE, "CLONE|AT_EMPTY_PATH|AT_RECURSIVE")), "ro")
 		k.setAttr(k.slot(tree), unix.MOUNT_ATTR_RDONLY, "RDONLY", unix.AT_RECURSIVE)
 		k.attach(k.slot(tree), at)
 	}
@@ -217,6 +217,6 @@ func (k *compiler) pivotRoot() {
 	k.begin("make it the root: chroot, done right")
 	k.do("fchdir", unix.SYS_FCHDIR, k.slot(k.root))
 	k.do("pivot_root", unix.SYS_PIVOT_ROOT, text("."), text("."))
-	k.do("umount2", unix.SYS_UMOUNT2, text("."), flag(unix.MNT_DETACH, "MNT_DETACH"))
+	k.do("umount2", unix.SYS_UMOUNT2, text("."), named(unix.MNT_DETACH, "MNT_DETACH"))
 	k.do("chdir", unix.SYS_CHDIR, text("/"))
 }

@@ -75,7 +75,7 @@ const (
 
 func num(n uint64) Arg                 { return Arg{Num: n, Text: strconv.FormatUint(n, 10)} }
 func octal(n uint64) Arg               { return Arg{Num: n, Text: fmt.Sprintf("0%o", n)} }
-func flag(n uint64, name string) Arg   { return Arg{Num: n, Text: name} }
+func named(n uint64, name string) Arg  { return Arg{Num: n, Text: name} }
 func text(s string) Arg                { return Arg{Type: argText, Text: s} }
 func data(b []byte, shown string) Arg  { return Arg{Type: argData, Data: b, Text: shown} }
 func list(l []string, name string) Arg { return Arg{Type: argList, List: l, Text: name} }

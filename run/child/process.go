@@ -3,6 +3,7 @@ package child
 import (
 	"encoding/binary"
 	"fmt"
+	"path"
 	"slices"
 	"strings"
 	"syscall"
@@ -28,11 +29,11 @@ func (k *compiler) loopback() {
 		return
 	}
 	k.begin("raise lo in the new network")
-	s := k.save(k.do("socket", unix.SYS_SOCKET, flag(unix.AF_INET, "AF_INET"), flag(unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, "SOCK_DGRAM|SOCK_CLOEXEC"), num(0)), "socket")
+	s := k.save(k.do("socket", unix.SYS_SOCKET, named(unix.AF_INET, "AF_INET"), named(unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, "SOCK_DGRAM|SOCK_CLOEXEC"), num(0)), "socket")
 	ifreq := make([]byte, 40)
 	copy(ifreq, "lo")
 	binary.NativeEndian.PutUint16(ifreq[unix.IFNAMSIZ:], unix.IFF_UP|unix.IFF_RUNNING)
-	k.do("ioctl", unix.SYS_IOCTL, k.slot(s), flag(unix.SIOCSIFFLAGS, "SIOCSIFFLAGS"), data(ifreq, "{lo, IFF_UP}"))
+	k.do("ioctl", unix.SYS_IOCTL, k.slot(s), named(unix.SIOCSIFFLAGS, "SIOCSIFFLAGS"), data(ifreq, "{lo, IFF_UP}"))
 }
 
 func (k *compiler) cgroupNamespace() { k.unshareCgroup() }
@@ -46,21 +47,28 @@ func (k *compiler) unshareCgroup() {
 	}
 	step := k.step
 	k.begin("see our own cgroup as the root of them all")
-	k.do("unshare", unix.SYS_UNSHARE, flag(unix.CLONE_NEWCGROUP, "CLONE_NEWCGROUP"))
+	k.do("unshare", unix.SYS_UNSHARE, named(unix.CLONE_NEWCGROUP, "CLONE_NEWCGROUP"))
 	k.step = step
 }
 
-// terminal starts a session, always: a program that shared the caller's could type into its
-// terminal (TIOCSTI, CVE-2017-5226). With a terminal of our own, it leads that session.
-func (k *compiler) terminal() {
+// streams gives the child its standard input, output and error, in a session of its own, always:
+// a program that shared the caller's could type into its terminal (TIOCSTI, CVE-2017-5226). With
+// a terminal of our own, it leads that session.
+func (k *compiler) streams() {
 	k.begin("start a session of our own")
 	k.do("setsid", unix.SYS_SETSID)
 	if k.Terminal == nil {
+		k.begin("take the standard streams")
+		for n, from := range k.Stdio {
+			if from != n {
+				k.do("dup3", unix.SYS_DUP3, k.host(from, fmt.Sprint("stream", n)), num(uint64(n)), num(0))
+			}
+		}
 		return
 	}
 	k.begin("take the terminal")
 	slave := k.host(k.Terminal.SlaveFd, "terminal")
-	k.do("ioctl", unix.SYS_IOCTL, slave, flag(unix.TIOCSCTTY, "TIOCSCTTY"), num(0))
+	k.do("ioctl", unix.SYS_IOCTL, slave, named(unix.TIOCSCTTY, "TIOCSCTTY"), num(0))
 	for n := range uint64(3) {
 		k.do("dup3", unix.SYS_DUP3, slave, num(n), num(0))
 	}
@@ -74,7 +82,7 @@ const parentFd = 3
 func (k *compiler) closeDescriptors() {
 	k.begin("close every other descriptor")
 	k.do("dup3", unix.SYS_DUP3, k.host(k.ParentFd, "umiak"), num(parentFd), cloexec).allow(syscall.EINVAL)
-	k.do("close_range", unix.SYS_CLOSE_RANGE, num(parentFd+1), flag(1<<32-1, "~0"), num(0))
+	k.do("close_range", unix.SYS_CLOSE_RANGE, num(parentFd+1), named(1<<32-1, "~0"), num(0))
 }
 
 // workingDirectory makes the working directory if it is missing, as docker does, and enters it:
@@ -114,11 +122,11 @@ func (k *compiler) limits() {
 		b := make([]byte, 16)
 		binary.NativeEndian.PutUint64(b, r.Soft)
 		binary.NativeEndian.PutUint64(b[8:], r.Hard)
-		k.do("prlimit64", unix.SYS_PRLIMIT64, num(0), flag(n, r.Type), data(b, fmt.Sprintf("{%d, %d}", r.Soft, r.Hard)), null)
+		k.do("prlimit64", unix.SYS_PRLIMIT64, num(0), named(n, r.Type), data(b, fmt.Sprintf("{%d, %d}", r.Soft, r.Hard)), null)
 	}
 	if p.OOMScoreAdj != nil {
 		k.begin("tell the OOM killer how much we matter")
-		f := k.save(k.do("openat", unix.SYS_OPENAT, cwd, text("/proc/self/oom_score_adj"), flag(unix.O_WRONLY|unix.O_CLOEXEC, "O_WRONLY|O_CLOEXEC"), num(0)), "oom")
+		f := k.save(k.do("openat", unix.SYS_OPENAT, cwd, text("/proc/self/oom_score_adj"), named(unix.O_WRONLY|unix.O_CLOEXEC, "O_WRONLY|O_CLOEXEC"), num(0)), "oom")
 		v := fmt.Sprint(*p.OOMScoreAdj)
 		k.do("write", unix.SYS_WRITE, k.slot(f), text(v), num(uint64(len(v))))
 	}
@@ -144,10 +152,10 @@ func (k *compiler) privileges() {
 		}
 		for n := range uint64(64) {
 			if keep&(1<<n) == 0 && n <= unix.CAP_LAST_CAP {
-				k.do("prctl", unix.SYS_PRCTL, flag(unix.PR_CAPBSET_DROP, "PR_CAPBSET_DROP"), flag(n, capName(n))).allow(syscall.EINVAL)
+				k.do("prctl", unix.SYS_PRCTL, named(unix.PR_CAPBSET_DROP, "PR_CAPBSET_DROP"), named(n, capName(n))).allow(syscall.EINVAL)
 			}
 		}
-		k.do("prctl", unix.SYS_PRCTL, flag(unix.PR_SET_KEEPCAPS, "PR_SET_KEEPCAPS"), num(1))
+		k.do("prctl", unix.SYS_PRCTL, named(unix.PR_SET_KEEPCAPS, "PR_SET_KEEPCAPS"), num(1))
 	}
 	k.ids()
 	if p.Capabilities != nil {
@@ -155,7 +163,7 @@ func (k *compiler) privileges() {
 	}
 	if p.NoNewPrivileges {
 		k.begin("never gain privileges again")
-		k.do("prctl", unix.SYS_PRCTL, flag(unix.PR_SET_NO_NEW_PRIVS, "PR_SET_NO_NEW_PRIVS"), num(1), num(0), num(0), num(0))
+		k.do("prctl", unix.SYS_PRCTL, named(unix.PR_SET_NO_NEW_PRIVS, "PR_SET_NO_NEW_PRIVS"), num(1), num(0), num(0), num(0))
 	}
 }
 
@@ -197,7 +205,7 @@ func (k *compiler) capset(c *specs.LinuxCapabilities) {
 			sets = binary.NativeEndian.AppendUint32(sets, uint32(m>>shift))
 		}
 	}
-	k.do("prctl", unix.SYS_PRCTL, flag(unix.PR_CAP_AMBIENT, "PR_CAP_AMBIENT"), flag(unix.PR_CAP_AMBIENT_CLEAR_ALL, "CLEAR_ALL"), num(0), num(0), num(0))
+	k.do("prctl", unix.SYS_PRCTL, named(unix.PR_CAP_AMBIENT, "PR_CAP_AMBIENT"), named(unix.PR_CAP_AMBIENT_CLEAR_ALL, "CLEAR_ALL"), num(0), num(0), num(0))
 	k.do("capset", unix.SYS_CAPSET, data(header, "v3"), data(sets, fmt.Sprintf("{effective %#x, permitted %#x, inheritable %#x}", masks[0], masks[1], masks[2])))
 	ambient, err := capMask(c.Ambient)
 	if err != nil {
@@ -205,7 +213,7 @@ func (k *compiler) capset(c *specs.LinuxCapabilities) {
 	}
 	for n := range uint64(64) {
 		if ambient&(1<<n) != 0 {
-			k.do("prctl", unix.SYS_PRCTL, flag(unix.PR_CAP_AMBIENT, "PR_CAP_AMBIENT"), flag(unix.PR_CAP_AMBIENT_RAISE, "RAISE"), flag(n, capName(n)), num(0), num(0))
+			k.do("prctl", unix.SYS_PRCTL, named(unix.PR_CAP_AMBIENT, "PR_CAP_AMBIENT"), named(unix.PR_CAP_AMBIENT_RAISE, "RAISE"), named(n, capName(n)), num(0), num(0))
 		}
 	}
 }
@@ -214,7 +222,7 @@ func (k *compiler) capset(c *specs.LinuxCapabilities) {
 // ids, which would undo it; a parent that died before is found by its pidfd.
 func (k *compiler) dieWithParent() {
 	k.begin("die when umiak dies")
-	k.do("prctl", unix.SYS_PRCTL, flag(unix.PR_SET_PDEATHSIG, "PR_SET_PDEATHSIG"), flag(uint64(unix.SIGKILL), "SIGKILL"))
+	k.do("prctl", unix.SYS_PRCTL, named(unix.PR_SET_PDEATHSIG, "PR_SET_PDEATHSIG"), named(uint64(unix.SIGKILL), "SIGKILL"))
 	pollfd := make([]byte, 8)
 	binary.NativeEndian.PutUint32(pollfd, parentFd)
 	binary.NativeEndian.PutUint16(pollfd[4:], unix.POLLIN)
@@ -234,6 +242,26 @@ func (k *compiler) program() {
 	for _, file := range paths {
 		k.do("execve", unix.SYS_EXECVE, text(file), list(p.Args, "argv"), list(p.Env, "envp")).Kind = exec
 	}
+}
+
+// Search lists the files that a command's name may mean, in the order in which they are tried: the
+// name itself if it has a slash, else one in each directory of PATH.
+func Search(env []string, cwd, name string) []string {
+	if strings.Contains(name, "/") {
+		return []string{absolute(cwd, name)}
+	}
+	files := search(env, name)
+	for i, f := range files {
+		files[i] = absolute(cwd, f)
+	}
+	return files
+}
+
+func absolute(cwd, name string) string {
+	if path.IsAbs(name) {
+		return name
+	}
+	return path.Join("/", cwd, name)
 }
 
 func search(env []string, name string) []string {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"os"
 	"runtime"
 	"slices"
@@ -126,18 +127,22 @@ func runReexec(r *os.File, outcomeFd int) outcome {
 		unix.CloseOnExec(n)
 	}
 	resetSignals()
-	l.spare(outcomeFd)
+	added := l.spare(outcomeFd)
 	p, err := l.assemble()
 	if err != nil {
 		return outcome{Op: -1, Errno: syscall.EINVAL}
 	}
 	op, errno := p.run()
 	runtime.KeepAlive(p)
+	if op >= added {
+		op-- // the parent counts without it
+	}
 	return outcome{Op: op, Errno: errno}
 }
 
-// spare makes the list's close_range(2) go around a descriptor that the child still needs.
-func (l *List) spare(n int) {
+// spare makes the list's close_range(2) go around a descriptor that the child still needs. It
+// gives the index of an operation that it has put in, or one that no list has.
+func (l *List) spare(n int) (added int) {
 	for i, o := range l.Ops {
 		if o.Nr != unix.SYS_CLOSE_RANGE {
 			continue
@@ -145,15 +150,17 @@ func (l *List) spare(n int) {
 		first, last := o, o
 		first.Args = []Arg{o.Args[0], num(uint64(n - 1)), o.Args[2]}
 		last.Args = []Arg{num(uint64(n + 1)), o.Args[1], o.Args[2]}
-		if uint64(n) <= o.Args[0].Num { // nothing below n to close, or n is among what stays
-			first = last
-			if uint64(n) < o.Args[0].Num {
-				return
-			}
+		switch lowest := int(o.Args[0].Num); {
+		case n < lowest: // it stays anyway
+		case n == lowest:
+			l.Ops[i] = last
+		default:
+			l.Ops = slices.Concat(l.Ops[:i], []Op{first, last}, l.Ops[i+1:])
+			return i + 1
 		}
-		l.Ops = slices.Concat(l.Ops[:i], []Op{first, last}, l.Ops[i+1:])
-		return
+		break
 	}
+	return math.MaxInt
 }
 
 // resetSignals unblocks what the runtime may have blocked on this thread, as the fork hooks do

@@ -62,6 +62,16 @@ func Start(l *List, a Attr) (*Process, error) {
 	return nil, fmt.Errorf("starting the child: unknown mode %q", a.Mode)
 }
 
+// WaitEnd blocks until the process has ended, and leaves it to be waited for.
+func (p *Process) WaitEnd() error {
+	for {
+		err := unix.Waitid(unix.P_PID, p.Pid, nil, unix.WEXITED|unix.WNOWAIT, nil)
+		if err != unix.EINTR {
+			return err
+		}
+	}
+}
+
 // Wait blocks until the process has ended and returns its status and what it used.
 func (p *Process) Wait() (syscall.WaitStatus, syscall.Rusage, error) {
 	var ws syscall.WaitStatus

@@ -1,11 +1,14 @@
 package pty
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
 	"os"
 	"os/signal"
+	"sync/atomic"
+	"syscall"
 
 	"golang.org/x/sys/unix"
 	"golang.org/x/term"
@@ -18,6 +21,7 @@ type Session struct {
 	saved   *term.State // nil if the caller's input is no terminal
 	resized chan os.Signal
 	drained chan error
+	hook    atomic.Pointer[func(syscall.Signal, int)]
 }
 
 // IsTerminal says whether f is one.
@@ -61,11 +65,54 @@ func (s *Session) resize() {
 	}
 }
 
+// input copies what is typed, and looks at it for the keys that send a signal.
 func (s *Session) input() {
-	_, err := io.Copy(s.pair.Master, s.in)
-	if err == nil && s.saved == nil {
+	b := make([]byte, 4096)
+	for {
+		n, err := s.in.Read(b)
+		if n > 0 {
+			if _, err := s.pair.Master.Write(b[:n]); err != nil {
+				return
+			}
+			s.interrupts(b[:n])
+		}
+		if err != nil {
+			break
+		}
+	}
+	if s.saved == nil {
 		_, _ = s.pair.Master.Write([]byte{4}) // VEOF as a new terminal has it: ^D
 	}
+}
+
+// OnInterrupt sets what is called after a key has been typed for which the process's terminal
+// sends a signal to its foreground processes (termios(3), ISIG).
+func (s *Session) OnInterrupt(f func(sig syscall.Signal, foreground int)) { s.hook.Store(&f) }
+
+func (s *Session) interrupts(typed []byte) {
+	hook := s.hook.Load()
+	master, err := s.pair.Master.SyscallConn()
+	if hook == nil || err != nil {
+		return
+	}
+	_ = master.Control(func(fd uintptr) {
+		t, err := unix.IoctlGetTermios(int(fd), unix.TCGETS)
+		if err != nil || t.Lflag&unix.ISIG == 0 {
+			return
+		}
+		foreground, err := unix.IoctlGetInt(int(fd), unix.TIOCGPGRP)
+		if err != nil {
+			return
+		}
+		for _, key := range []struct {
+			cc  int
+			sig syscall.Signal
+		}{{unix.VINTR, syscall.SIGINT}, {unix.VQUIT, syscall.SIGQUIT}} {
+			if c := t.Cc[key.cc]; c != 0 && bytes.IndexByte(typed, c) >= 0 {
+				(*hook)(key.sig, foreground)
+			}
+		}
+	})
 }
 
 // output copies until every process has closed the terminal, which reads as EIO.
