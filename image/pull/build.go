@@ -1,0 +1,233 @@
+package pull
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"sync"
+	"sync/atomic"
+	"syscall"
+
+	"github.com/umiak/umiak/cache/digest"
+	"github.com/umiak/umiak/image"
+	"github.com/umiak/umiak/unpack"
+)
+
+// parallel is how many layers are on their way at once: docker's number, and what
+// registries are used to.
+const parallel = 4
+
+// A builder makes one root: workers fetch layers into the cache, and each layer is
+// unpacked as soon as it and all below it are there.
+type builder struct {
+	*puller
+	img    *image.Image
+	blobs  []*blob
+	cancel context.CancelCauseFunc
+	err    error
+}
+
+// A blob is a layer to be fetched; a layer listed twice is one blob.
+type blob struct {
+	image.Layer
+	counted bool          // part of the meter's total
+	ready   chan struct{} // closed when it is in the cache or never will be
+	err     error
+}
+
+// build fills an empty root directory.
+func (b *builder) build(ctx context.Context, dir *os.File) error {
+	b.err = b.run(ctx, dir)
+	return b.err
+}
+
+func (b *builder) run(ctx context.Context, dir *os.File) error {
+	rootfs, err := makeDir(dir, RootFS)
+	if err != nil {
+		return err
+	}
+	defer rootfs.Close()
+	ctx, b.cancel = context.WithCancelCause(ctx)
+	defer b.cancel(nil)
+	layers := b.plan(ctx)
+
+	b.Meter.enter(PhaseDownloading)
+	var workers sync.WaitGroup
+	var next atomic.Int64
+	for range min(parallel, len(b.blobs)) {
+		workers.Go(func() {
+			for i := next.Add(1) - 1; int(i) < len(b.blobs); i = next.Add(1) - 1 {
+				b.fetch(ctx, b.blobs[i])
+			}
+		})
+	}
+	_, err = unpack.Flatten(ctx, rootfs, layers, unpack.Options{})
+	if err != nil {
+		b.cancel(fmt.Errorf("image %s: %w", b.ref.Familiar(), err))
+	}
+	workers.Wait()
+	if err != nil {
+		return context.Cause(ctx) // the first failure, of which the others follow
+	}
+	return nil
+}
+
+// plan lists the blobs, each once, and the layers, in order.
+func (b *builder) plan(ctx context.Context) []unpack.Layer {
+	var layers []unpack.Layer
+	byDigest := make(map[digest.Digest]*blob)
+	for _, l := range b.img.Layers {
+		bl := byDigest[l.Digest]
+		if bl == nil {
+			bl = &blob{Layer: l, ready: make(chan struct{})}
+			byDigest[l.Digest] = bl
+			b.blobs = append(b.blobs, bl)
+			if f, err := b.Cache.Blob(l.Digest); err == nil {
+				f.Close()
+			} else {
+				bl.counted = true
+				b.Meter.expect(l.Size)
+			}
+		}
+		layers = append(layers, unpack.Layer{
+			Name: l.Digest.String(),
+			Open: func() (io.ReadCloser, error) { return b.open(ctx, bl) },
+		})
+	}
+	b.Meter.expectLayers(len(layers))
+	return layers
+}
+
+// fetch sees to it that a blob is in the cache.
+func (b *builder) fetch(ctx context.Context, bl *blob) {
+	defer close(bl.ready)
+	if bl.err = context.Cause(ctx); bl.err != nil {
+		return
+	}
+	var opened bool
+	var failed error // what went wrong on the way here; the cache's message is about storing
+	err := b.Cache.Put(ctx, bl.Digest, bl.Size, func(ctx context.Context) (io.ReadCloser, error) {
+		if b.Source == nil {
+			failed = fmt.Errorf("image %s is %w: layer %s is missing or damaged", b.ref.Familiar(), ErrNotCached, bl.Digest)
+			return nil, failed
+		}
+		opened = true
+		if !bl.counted {
+			b.Meter.expect(bl.Size)
+		}
+		b.asked.Store(true)
+		rc, err := b.Source.Open(ctx, b.ref, bl.Layer)
+		if err != nil {
+			failed = err
+			return nil, err
+		}
+		return &counter{ReadCloser: rc, builder: b, failed: &failed}, nil
+	})
+	switch inner := errors.Unwrap(err); {
+	case err == nil && !opened && bl.counted:
+		b.Meter.add(bl.Size) // somebody else fetched it while we waited
+	case failed != nil && err != nil:
+		err = failed
+	case errors.Is(inner, digest.ErrMismatch):
+		err = fmt.Errorf("image %s: layer: %w", b.ref.Familiar(), inner)
+	}
+	if err != nil {
+		bl.err = err
+		b.cancel(err)
+	}
+}
+
+// counter counts what comes in, as it travels: only of that is the total known.
+type counter struct {
+	io.ReadCloser
+	builder *builder
+	failed  *error
+}
+
+func (c *counter) Read(p []byte) (int, error) {
+	n, err := c.ReadCloser.Read(p)
+	c.builder.received.Add(int64(n))
+	c.builder.Meter.add(int64(n))
+	if err != nil && err != io.EOF {
+		*c.failed = err
+	}
+	return n, err
+}
+
+// open waits for a blob and returns the tar inside, which fails at its end if it
+// is not the one that the config promises.
+func (b *builder) open(ctx context.Context, bl *blob) (io.ReadCloser, error) {
+	select {
+	case <-bl.ready:
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	}
+	if bl.err != nil {
+		return nil, bl.err
+	}
+	if b.last(bl) {
+		b.Meter.enter(PhaseUnpacking)
+	}
+	f, err := b.Cache.Blob(bl.Digest)
+	if err != nil {
+		return nil, err
+	}
+	tar, err := unpack.Decompress(&cancellable{ctx, f})
+	if err != nil {
+		f.Close()
+		return nil, err
+	}
+	return &layerReader{Reader: digest.NewReader(tar, bl.DiffID, -1), tar: tar, file: f, meter: b.Meter}, nil
+}
+
+// last tells whether all is downloaded.
+func (b *builder) last(bl *blob) bool { return bl == b.blobs[len(b.blobs)-1] }
+
+type layerReader struct {
+	io.Reader
+	tar   io.Closer
+	file  io.Closer
+	meter *Meter
+	ended bool
+}
+
+func (l *layerReader) Read(p []byte) (int, error) {
+	n, err := l.Reader.Read(p)
+	if err == io.EOF && !l.ended {
+		l.ended = true
+		l.meter.layerDone()
+	}
+	if errors.Is(err, digest.ErrMismatch) {
+		err = fmt.Errorf("what is in it is not what the image's config says: %w", err)
+	}
+	return n, err
+}
+
+func (l *layerReader) Close() error { return errors.Join(l.tar.Close(), l.file.Close()) }
+
+// cancellable ends reading when nobody wants the result any more.
+type cancellable struct {
+	ctx context.Context
+	r   io.Reader
+}
+
+func (c *cancellable) Read(p []byte) (int, error) {
+	if c.ctx.Err() != nil {
+		return 0, context.Cause(c.ctx)
+	}
+	return c.r.Read(p)
+}
+
+// makeDir makes a directory below dir and opens it, by descriptor.
+func makeDir(dir *os.File, name string) (*os.File, error) {
+	if err := syscall.Mkdirat(int(dir.Fd()), name, 0o755); err != nil {
+		return nil, &os.PathError{Op: "mkdirat", Path: name, Err: err}
+	}
+	fd, err := syscall.Openat(int(dir.Fd()), name, syscall.O_RDONLY|syscall.O_DIRECTORY|syscall.O_NOFOLLOW|syscall.O_CLOEXEC, 0)
+	if err != nil {
+		return nil, &os.PathError{Op: "openat", Path: name, Err: err}
+	}
+	return os.NewFile(uintptr(fd), name), nil
+}
