@@ -34,6 +34,7 @@ func commandsDir(t *testing.T) string {
 	}
 	t.Setenv("PATH", dir)
 	t.Setenv(asBox, "1")
+	t.Setenv("GORACE", "atexit_sleep_ms=0") // under -race each of many starts would take a second longer
 	return dir
 }
 
