@@ -183,9 +183,12 @@ func (l *lines) statements() error {
 		}
 		idle()
 		for _, stmt := range stmts {
-			if l.statement(stmt); l.exited {
-				return nil
+			if !l.statement(stmt) {
+				break
 			}
+		}
+		if l.exited {
+			return nil
 		}
 		idle = l.watch()
 		l.ask(l.prompt)
@@ -199,17 +202,20 @@ func (l *lines) ask(prompt string) {
 	}
 }
 
-// statement runs one. The interpreter takes an interrupt for an exit too; to us it is the end of a line.
-func (l *lines) statement(stmt *syntax.Stmt) {
+// statement runs one and tells whether the rest of its line is to be run. The interpreter takes an interrupt for an exit;
+// to us it is the end of the line.
+func (l *lines) statement(stmt *syntax.Stmt) (more bool) {
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
 	stop := l.onInterrupt(cancel)
 	l.last = shStatus(l.streams, l.r.Run(ctx, stmt))
 	stop()
-	l.exited = l.r.Exited() && ctx.Err() == nil
 	if ctx.Err() != nil {
 		l.ask("\n")
+		return false
 	}
+	l.exited = l.r.Exited()
+	return !l.exited
 }
 
 // watch answers an interrupt of an idle prompt with a new one; the terminal has thrown the typed line away.
