@@ -1,0 +1,144 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+	"syscall"
+
+	"github.com/spf13/pflag"
+
+	"github.com/umiak/umiak/cache"
+	"github.com/umiak/umiak/cache/digest"
+	"github.com/umiak/umiak/image"
+	"github.com/umiak/umiak/image/pull"
+	"github.com/umiak/umiak/run/cgroup"
+	"github.com/umiak/umiak/run/child"
+	"github.com/umiak/umiak/run/spec"
+)
+
+// Exit statuses as chroot(1) and docker have them.
+const (
+	statusError     = 125 // umiak itself failed
+	statusCannotRun = 126 // the command is there and can't be started
+	statusNotFound  = 127 // there is no such command
+	statusSignal    = 128 // plus the signal that ended the command
+)
+
+var errInterrupted = errors.New("interrupted")
+
+// status is an exit status that needs no message: the command's own.
+type status int
+
+func (s status) Error() string { return "exit status " + strconv.Itoa(int(s)) }
+
+func isStatus(err error) bool {
+	var s status
+	return errors.As(err, &s)
+}
+
+// hintError is an error with the remedy.
+type hintError struct {
+	err   error
+	hints []string
+}
+
+func (e *hintError) Error() string { return e.err.Error() }
+func (e *hintError) Unwrap() error { return e.err }
+
+func hinted(err error, hints ...string) error { return &hintError{err, hints} }
+
+// fail writes what is to be said of an error and gives the exit status for it.
+func (a *App) fail(err error) int {
+	if err == nil || errors.Is(err, pflag.ErrHelp) {
+		return 0
+	}
+	var s status
+	if errors.As(err, &s) {
+		return int(s)
+	}
+	hints, code := explain(err)
+	a.say("error", err.Error())
+	for _, h := range hints {
+		a.say("hint", h)
+	}
+	return code
+}
+
+// say writes a line for the user. What an image or a registry put into it can't write to the
+// terminal: control characters are shown, not obeyed.
+func (a *App) say(kind, text string) {
+	printable := strings.Map(func(r rune) rune {
+		if r < ' ' && r != '\t' || r == 0x7f || r >= 0x80 && r < 0xa0 {
+			return '?'
+		}
+		return r
+	}, strings.ReplaceAll(strings.TrimSpace(text), "\n", "; "))
+	fmt.Fprintf(a.Err, "umiak: %s: %s\n", kind, printable)
+}
+
+// explain finds the hints for an error and its exit status. The cause decides, wherever in the
+// chain it is.
+func explain(err error) (hints []string, code int) {
+	code = statusError
+	if e, ok := errors.AsType[*child.Error](err); ok && e.Exec {
+		code = execStatus(e.Errno)
+	}
+	if errors.Is(err, errInterrupted) {
+		code = statusSignal + int(syscall.SIGINT)
+	}
+	if e, ok := errors.AsType[*hintError](err); ok {
+		return e.hints, code
+	}
+	if e, ok := errors.AsType[usageError](err); ok {
+		return []string{"see '" + e.command.CommandPath() + " --help'"}, code
+	}
+	for _, r := range remedies {
+		if r.applies(err) {
+			return []string{r.hint}, code
+		}
+	}
+	return nil, code
+}
+
+func execStatus(e syscall.Errno) int {
+	if e == syscall.ENOENT || e == syscall.ENOTDIR {
+		return statusNotFound
+	}
+	return statusCannotRun
+}
+
+// is makes a condition of a sentinel.
+func is(target error) func(error) bool {
+	return func(err error) bool { return errors.Is(err, target) }
+}
+
+func as[E error](err error) bool { _, ok := errors.AsType[E](err); return ok }
+
+// remedies are tried in order: the first that applies is the hint.
+var remedies = []struct {
+	applies func(error) bool
+	hint    string
+}{
+	{is(pull.ErrNotCached), "pull it first: umiak pull IMAGE, or leave out --offline and --pull=never"},
+	{is(image.ErrNotFound), "check the spelling and the tag; a private image looks the same to a client without credentials"},
+	{is(image.ErrUnauthorized), "log in with 'docker login', or put the credentials into ~/.docker/config.json"},
+	{as[*image.PlatformError], "choose one of them with --platform"},
+	{is(digest.ErrMismatch), "the registry, or something between, changed the content; nothing of it was kept: try again"},
+	{as[*image.UnreachableError], "check the network; a cached image runs without it: --offline"},
+	{is(syscall.ENOSPC), "free some space, or move the cache: --root DIR or UMIAK_ROOT"},
+	{is(syscall.EROFS), "move the cache to a place that can be written: --root DIR or UMIAK_ROOT"},
+	{is(cache.ErrBusy), "another umiak is adding to the cache: try again when it is done"},
+	{is(cgroup.ErrUnavailable), "leave the limit out, or run where that cgroup controller can be used"},
+	{as[*child.CloneError], "namespaces need root for now: sudo umiak …"},
+	{isPrivilege, "this needs root for now: sudo umiak …"},
+	{is(spec.ErrInvalid), "see 'umiak run --help'"},
+	{is(context.DeadlineExceeded), "the registry did not answer in time: try again"},
+}
+
+func isPrivilege(err error) bool {
+	return (errors.Is(err, os.ErrPermission) || errors.Is(err, syscall.EPERM)) && os.Geteuid() != 0
+}

@@ -1,0 +1,187 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/umiak/umiak/run"
+	"github.com/umiak/umiak/run/child"
+	"github.com/umiak/umiak/run/pty"
+	"github.com/umiak/umiak/run/state"
+)
+
+// supervise starts the container and stays with it: its terminal, the signals it is sent, its end.
+func (p *prepared) supervise(ctx context.Context, st *state.State) error {
+	if err := p.populate(st); err != nil {
+		return err
+	}
+	c := p.config()
+	c.Note = st.NoteCgroups
+	// From here on signals are the container's.
+	signals := make(chan os.Signal, 16)
+	signal.Notify(signals, forwarded...)
+	defer signal.Stop(signals)
+	if ctx.Err() != nil {
+		return errInterrupted
+	}
+	session, err := p.terminal(&c)
+	if err != nil {
+		return err
+	}
+	k, err := run.Start(c)
+	if err != nil {
+		session.abandon()
+		return p.startFailed(err)
+	}
+	go func() {
+		for s := range signals {
+			_ = k.Signal(s.(syscall.Signal)) // a container that has ended needs none
+		}
+	}()
+	session.started(k)
+	ended, err := k.Wait()
+	if closeErr := session.close(); err == nil {
+		err = closeErr
+	}
+	return p.outcome(ended, err)
+}
+
+// forwarded are the signals that a user or a supervisor sends; those that the kernel sends for
+// something this process did itself are not the container's.
+var forwarded = []os.Signal{
+	unix.SIGHUP, unix.SIGINT, unix.SIGQUIT, unix.SIGTERM, unix.SIGUSR1, unix.SIGUSR2, unix.SIGALRM, unix.SIGVTALRM,
+	unix.SIGPROF, unix.SIGIO, unix.SIGPWR, unix.SIGCONT,
+}
+
+// terminalSession is the caller's terminal joined to the container's; nil when there is none.
+type terminalSession struct {
+	pair    *pty.Pair
+	session *pty.Session
+}
+
+// terminal makes the container's standard streams: a terminal, or the caller's own streams.
+func (p *prepared) terminal(c *run.Config) (*terminalSession, error) {
+	a := p.options.app
+	if !p.spec.Process.Terminal {
+		c.Stdio = [3]*os.File{a.In, a.Out, a.Err}
+		if !p.options.interactive {
+			null, err := os.Open(os.DevNull)
+			if err != nil {
+				return nil, err
+			}
+			c.Stdio[0] = null
+		}
+		return nil, nil
+	}
+	pair, err := pty.Open()
+	if err != nil {
+		return nil, err
+	}
+	c.Terminal = pair
+	s, err := pty.Join(pair, a.In, a.Out)
+	if err != nil {
+		pair.Close()
+		return nil, err
+	}
+	return &terminalSession{pair, s}, nil
+}
+
+func (t *terminalSession) abandon() {
+	if t != nil {
+		_ = t.session.Restore()
+		t.pair.Close()
+	}
+}
+
+func (t *terminalSession) started(k *run.Container) {
+	if t != nil {
+		t.pair.CloseSlave()
+		t.session.OnInterrupt(func(s syscall.Signal, foreground int) { _ = k.Interrupted(s, foreground) })
+	}
+}
+
+func (t *terminalSession) close() error {
+	if t == nil {
+		return nil
+	}
+	defer t.pair.Close()
+	return t.session.Close()
+}
+
+// outcome says what is to be said of a container's end and gives its status.
+func (p *prepared) outcome(s run.Status, err error) error {
+	a := p.options.app
+	if err != nil {
+		a.say("warning", err.Error())
+	}
+	code := s.Code
+	if s.Signal != 0 {
+		code = statusSignal + int(s.Signal)
+	}
+	if s.OOMKills > 0 {
+		limit := bytesText(p.options.resources.Memory)
+		if code == statusSignal+int(unix.SIGKILL) {
+			a.say("error", fmt.Sprintf("the memory limit of %s killed the command", limit))
+		} else {
+			a.say("warning", fmt.Sprintf("the memory limit of %s killed %d of the command's processes", limit, s.OOMKills))
+		}
+	}
+	if code == 0 {
+		return nil
+	}
+	return status(code)
+}
+
+// startFailed finds the words for a container that did not start.
+func (p *prepared) startFailed(err error) error {
+	e, ok := errors.AsType[*child.Error](err)
+	if !ok {
+		return err
+	}
+	if !e.Exec {
+		if e.Errno == unix.EPERM && os.Geteuid() == 0 {
+			return hinted(err, "root here lacks a privilege, as in a container: umiak needs CAP_SYS_ADMIN for now")
+		}
+		return err
+	}
+	name := p.spec.Process.Args[0]
+	return fmt.Errorf("%w", p.cannotExec(name, e))
+}
+
+// cannotExec tells the reasons apart that execve(2) has one number for.
+func (p *prepared) cannotExec(name string, e *child.Error) error {
+	at := p.find(name)
+	switch {
+	case e.Errno == unix.ENOEXEC:
+		return hinted(fmt.Errorf("%s: cannot be executed: %w", name, e), p.formatHint())
+	case at == "" && execStatus(e.Errno) == statusNotFound:
+		return hinted(fmt.Errorf("%s: command not found in %s: %w", name, p.result.Image.Reference.Familiar(), e), "what stands after the image is the command; an image without a shell has no sh")
+	case execStatus(e.Errno) == statusNotFound:
+		return hinted(fmt.Errorf("%s: its interpreter is missing: %w", at, e), "a script's #! line or a program's dynamic linker names a file that the image lacks")
+	}
+	return hinted(fmt.Errorf("%s: cannot be executed: %w", name, e), "it must be a file with execute permission for the user it runs as")
+}
+
+// find looks a command up as the child did, in the image's files.
+func (p *prepared) find(name string) string {
+	for _, file := range child.Search(p.spec.Process.Env, p.spec.Process.Cwd, name) {
+		if _, err := p.tree.Stat(file); err == nil {
+			return file
+		}
+	}
+	return ""
+}
+
+func (p *prepared) formatHint() string {
+	host, img := hostPlatform(), p.result.Image.Platform
+	if img.Architecture != host.Architecture {
+		return fmt.Sprintf("the image is for %s and this machine is %s: it takes an emulator (binfmt_misc)", img, host)
+	}
+	return "it is neither a program nor a script that begins with #!"
+}
