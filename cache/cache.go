@@ -83,9 +83,9 @@ func Open(dir string) (*Cache, error) {
 }
 
 // How long to clean up after processes that died. Opening the cache for a run
-// that takes milliseconds may cost a few more, once; adding to it is slower.
+// that takes milliseconds may take some more, once; adding to it is slower.
 const (
-	warmSweep = 5 * time.Millisecond
+	warmSweep = 20 * time.Millisecond
 	coldSweep = time.Second
 )
 

@@ -180,7 +180,7 @@ func TestCollectRaces(t *testing.T) {
 }
 
 func useAll(ctx context.Context, c *Cache) error {
-	content := []byte(fmt.Sprint(rand.IntN(3)))
+	content := fmt.Append(nil, rand.IntN(3))
 	d := digest.FromBytes(content)
 	r, err := c.Lease("r")
 	if errors.Is(err, ErrMissing) {
