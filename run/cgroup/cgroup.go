@@ -205,7 +205,7 @@ type dir struct {
 	parent  *os.File
 	self    *os.File
 	room    []write // to be set while the launching thread is in (v1) …
-	noRoom  []write // … and when it has left
+	noRoom  []write // … and else
 }
 
 func (d *dir) fd() int { return int(d.self.Fd()) }

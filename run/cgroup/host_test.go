@@ -105,11 +105,12 @@ func TestAssign(t *testing.T) {
 func describe(jobs []job) string {
 	var parts []string
 	for _, j := range jobs {
-		p := string(rune('0'+j.hierarchy.version)) + ":"
+		var p strings.Builder
+		p.WriteString(string(rune('0'+j.hierarchy.version)) + ":")
 		for _, s := range j.settings {
-			p += " " + s.controller
+			p.WriteString(" " + s.controller)
 		}
-		parts = append(parts, p)
+		parts = append(parts, p.String())
 	}
 	return strings.Join(parts, "; ")
 }

@@ -36,7 +36,7 @@ type setting struct {
 	// no file name says that nothing need be done.
 	writes []write
 	// room is written before the launching thread joins the group (v1), and
-	// writes once more when it has left.
+	// writes once more before it leaves.
 	room []write
 }
 

@@ -49,11 +49,12 @@ func rows(list []setting) []string {
 		for _, x := range s.writes {
 			w = append(w, x.file+"="+x.value)
 		}
-		row := s.controller + " " + strings.Join(w, "|")
+		var row strings.Builder
+		row.WriteString(s.controller + " " + strings.Join(w, "|"))
 		for _, x := range s.room {
-			row += ", joined " + x.file + "=" + x.value
+			row.WriteString(", joined " + x.file + "=" + x.value)
 		}
-		out = append(out, row)
+		out = append(out, row.String())
 	}
 	return out
 }

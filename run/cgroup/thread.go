@@ -74,12 +74,14 @@ func (g *Group) Leave() error {
 		if d.version != 1 {
 			continue
 		}
+		// First the limit, then the thread: the other way about, a child could use
+		// the room in between.
+		if err := d.set(d.noRoom); err != nil {
+			errs = append(errs, err)
+		}
 		err := writeFile(int(d.parent.Fd()), "tasks", strconv.Itoa(g.tid))
 		if err != nil && !errors.Is(err, unix.ESRCH) { // the thread has ended
 			errs = append(errs, fmt.Errorf("leaving cgroup %s: %w", d.path, err))
-		}
-		if err := d.set(d.noRoom); err != nil {
-			errs = append(errs, err)
 		}
 	}
 	g.tid = 0

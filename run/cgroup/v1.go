@@ -58,7 +58,8 @@ func v1Swap(w *wanted) []write {
 
 // v1Pids leaves room for the launching thread, which counts while it is in the
 // group: with a limit of 1 its clone would fail with EAGAIN. A limit below what
-// is there already is legal (pids.rst), it only refuses forks.
+// is there already is legal (pids.rst), it only refuses forks; so the limit is
+// exact throughout if it is put back before the thread leaves.
 func v1Pids(w *wanted) setting {
 	s := setting{limit: pidsLimit, controller: "pids", writes: to("pids.max", amount(w.pids))}
 	const most = 1 << 22 // PID_MAX_LIMIT; more is EINVAL

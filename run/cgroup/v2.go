@@ -121,6 +121,12 @@ func (g *Group) buildV2(j job, name string) error {
 	if err := d.enable(j.settings); err != nil {
 		return err
 	}
+	if err := d.takesProcesses(); err != nil {
+		if limit == "" {
+			return g.Remove()
+		}
+		return unavailable(limit, controller, err)
+	}
 	for _, s := range j.settings {
 		if err := d.apply(s); err != nil {
 			return err
@@ -162,12 +168,40 @@ func (d *dir) enableOne(s setting) error {
 	if !slices.Contains(have, s.controller) {
 		return fmt.Errorf("cgroup %s does not have it", d.parent.Name())
 	}
-	err = writeFile(parent, "cgroup.subtree_control", "+"+s.controller)
+	if err = vacant(parent); err == nil {
+		err = writeFile(parent, "cgroup.subtree_control", "+"+s.controller)
+	}
 	switch {
-	case errors.Is(err, unix.EBUSY): // cgroups(7), "no internal processes"
+	case errors.Is(err, unix.EBUSY):
 		return fmt.Errorf("cgroup %s holds processes of its own, so it cannot limit its children; move them into a child of it first: %w", d.parent.Name(), err)
 	case errors.Is(err, unix.EINVAL) && s.controller == "cpu": // cgroup-v2.rst, "CPU"
 		return fmt.Errorf("with CONFIG_RT_GROUP_SCHED it needs every real-time process in the root cgroup: %w", err)
+	}
+	return err
+}
+
+// vacant is EBUSY for a cgroup that may not limit children because it holds
+// processes (cgroups(7), "no internal processes"); the real root, which has no
+// cgroup.type, always may. The kernel itself refuses this for memory and io only:
+// cpu, cpuset and pids it would enable, but turn the cgroup into a threaded one,
+// whose children, ours and those of others, then take no processes.
+func vacant(fd int) error {
+	if _, err := readFile(fd, "cgroup.type", maxFile); notThere(err) {
+		return nil
+	}
+	b, err := readFile(fd, "cgroup.procs", maxFile)
+	if len(b) > 0 {
+		return unix.EBUSY
+	}
+	return err
+}
+
+// takesProcesses tells whether d is an ordinary cgroup: beneath a threaded one it
+// would be "domain invalid", and a clone into it would fail with EOPNOTSUPP.
+func (d *dir) takesProcesses() error {
+	kind, err := readFile(d.fd(), "cgroup.type", maxFile)
+	if kind := strings.TrimSpace(string(kind)); err == nil && kind != "domain" {
+		err = fmt.Errorf("cgroup %s is threaded, so one beneath it is %q: %w", d.parent.Name(), kind, unix.EOPNOTSUPP)
 	}
 	return err
 }
