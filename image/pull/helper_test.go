@@ -59,6 +59,12 @@ func serve(t *testing.T) *testRegistry {
 	return reg
 }
 
+func (r *testRegistry) answer(before func(w http.ResponseWriter, r *http.Request) bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.before = before
+}
+
 func (r *testRegistry) reset() {
 	r.mu.Lock()
 	defer r.mu.Unlock()

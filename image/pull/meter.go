@@ -13,7 +13,7 @@ const (
 	PhaseWaiting // for another process that makes the same root
 	PhaseDownloading
 	PhaseUnpacking
-	PhaseDone
+	PhaseDone // and nothing failed
 )
 
 // A Meter counts what a pull does. The pull only ever adds to it, so that whoever

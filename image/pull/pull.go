@@ -58,10 +58,10 @@ func Pull(ctx context.Context, ref image.Reference, o Options) (*Result, error) 
 		o.Source = nil
 	}
 	p := &puller{Options: o, ref: ref}
-	defer o.Meter.enter(PhaseDone)
 	if !o.Always || o.Source == nil {
 		img, root, err := p.warm(ctx)
 		if err == nil {
+			o.Meter.enter(PhaseDone)
 			return &Result{Image: img, Root: root}, nil
 		}
 		if !errors.Is(err, cache.ErrMissing) {
@@ -72,6 +72,7 @@ func Pull(ctx context.Context, ref image.Reference, o Options) (*Result, error) 
 	if err != nil {
 		return nil, err
 	}
+	o.Meter.enter(PhaseDone)
 	return &Result{Image: img, Root: root, Pulled: p.asked.Load(), Bytes: p.received.Load()}, nil
 }
 

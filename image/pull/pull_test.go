@@ -222,7 +222,7 @@ func TestRefusedImages(t *testing.T) {
 	} {
 		reg, dir := serve(t), t.TempDir()
 		ref := reg.push(t, "o/r:t", c.img)
-		reg.before = c.before
+		reg.answer(c.before)
 		_, err := Pull(t.Context(), ref, Options{Cache: openCache(t, dir), Source: registry.New(registry.Options{})})
 		if err == nil || !strings.Contains(err.Error(), c.says) || c.is != nil && !errors.Is(err, c.is) || strings.Contains(err.Error(), "\n") {
 			t.Errorf("%s: %v; want %q", c.about, err, c.says)
@@ -248,14 +248,14 @@ func TestCancel(t *testing.T) {
 	ref := reg.push(t, "o/r:t", build(t, []string{"a", "1"}, []string{"b", "2"}))
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
-	reg.before = func(w http.ResponseWriter, r *http.Request) bool {
+	reg.answer(func(w http.ResponseWriter, r *http.Request) bool {
 		if strings.Contains(r.URL.Path, "/blobs/") && reg.count("/blobs/") > 1 {
 			time.AfterFunc(50*time.Millisecond, cancel)
 			<-r.Context().Done()
 			return true
 		}
 		return false
-	}
+	})
 	start := time.Now()
 	_, err := Pull(ctx, ref, Options{Cache: openCache(t, dir), Source: registry.New(registry.Options{})})
 	if !errors.Is(err, context.Canceled) || time.Since(start) > 5*time.Second {
@@ -329,12 +329,12 @@ func TestProcessesDownloadOnce(t *testing.T) {
 	ref := reg.push(t, "o/r:t", build(t, []string{"a", "1"}, []string{"b", "2"}, []string{"c", "3"}))
 	layers := mustPull(t, ref, Options{Cache: openCache(t, t.TempDir())}).Image.Layers
 	reg.reset()
-	reg.before = func(_ http.ResponseWriter, r *http.Request) bool {
+	reg.answer(func(_ http.ResponseWriter, r *http.Request) bool {
 		if strings.Contains(r.URL.Path, "/blobs/") {
 			time.Sleep(100 * time.Millisecond) // long enough for all to be there
 		}
 		return false
-	}
+	})
 	type outcome struct {
 		out []byte
 		err error
