@@ -72,7 +72,7 @@ func (v vector) check(t *testing.T, err error, got map[string]record) {
 	}
 }
 
-func readVector(t *testing.T, file string) vector {
+func readVector(t testing.TB, file string) vector {
 	t.Helper()
 	data, err := os.ReadFile(file)
 	must(t, err)
@@ -127,7 +127,7 @@ type entry struct {
 	xattrs                     map[string]string
 }
 
-func parseEntry(t *testing.T, fields []string) entry {
+func parseEntry(t testing.TB, fields []string) entry {
 	t.Helper()
 	e := entry{typ: fields[0], name: unquote(fields[1]), mtime: 1e9, mode: 0o644, xattrs: map[string]string{}}
 	switch e.typ {

@@ -151,3 +151,13 @@ func plain(layers ...[]byte) []Layer {
 	}
 	return out
 }
+
+// discardSink keeps names but no contents.
+type discardSink struct{ *memSink }
+
+func (d discardSink) WriteFile(name string, r io.Reader, a rootfs.Attrs) error {
+	if _, err := io.Copy(io.Discard, r); err != nil {
+		return err
+	}
+	return d.create(name, (&memFile{}).set("f", a))
+}
