@@ -8,7 +8,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -101,19 +100,11 @@ func killed(t *testing.T, g *Group) {
 // TestKillWhileJoined: it must not be us.
 func TestKillWhileJoined(t *testing.T) {
 	g := group(t, pids(10))
-	done := make(chan error)
-	go func() {
-		runtime.LockOSThread() // not unlocked: should the thread be spoilt, it ends here
-		if unix.Gettid() == unix.Getpid() {
-			done <- nil
-			return
+	offMain(func() {
+		if err := errors.Join(g.Join(), g.Kill(), g.Remove()); err != nil {
+			t.Error(err)
 		}
-		err := g.Join()
-		done <- errors.Join(err, g.Kill(), g.Remove())
-	}()
-	if err := <-done; err != nil {
-		t.Error(err)
-	}
+	})
 }
 
 // TestCrash kills the starter with what it has started still running, as a
@@ -180,4 +171,3 @@ func TestCleanRefuses(t *testing.T) {
 		t.Errorf("cleaning what is not there: %v", err)
 	}
 }
-

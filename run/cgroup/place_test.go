@@ -204,17 +204,19 @@ func TestRealTime(t *testing.T) {
 	if !g.hasV1() {
 		t.Skip("needs cgroup v1")
 	}
-	result := make(chan error)
-	go func() {
-		runtime.LockOSThread() // and ends with its priority
+	var err error
+	offMain(func() {
 		attr := unix.SchedAttr{Size: unix.SizeofSchedAttr, Policy: unix.SCHED_FIFO, Priority: 1}
-		if err := unix.SchedSetAttr(0, &attr, 0); err != nil || unix.Gettid() == unix.Getpid() {
-			result <- errors.ErrUnsupported
+		if unix.SchedSetAttr(0, &attr, 0) != nil {
+			err = errors.ErrUnsupported
 			return
 		}
-		result <- g.Join()
-	}()
-	err := <-result
+		err = g.Join()
+		attr.Policy, attr.Priority = unix.SCHED_NORMAL, 0
+		if back := unix.SchedSetAttr(0, &attr, 0); back != nil {
+			t.Error(back)
+		}
+	})
 	if errors.Is(err, errors.ErrUnsupported) || err == nil {
 		t.Skip("needs real-time group scheduling")
 	}
@@ -253,26 +255,33 @@ func TestAddProc(t *testing.T) {
 func BenchmarkLife(b *testing.B) {
 	r := memory(64<<20, 64<<20)
 	r.Pids = pids(100).Pids
-	runtime.LockOSThread()
-	defer runtime.UnlockOSThread()
 	var spent [4]time.Duration
-	for i := 0; b.Loop(); i++ {
+	life := func(name string) {
 		start := time.Now()
-		step := func(n int, err error) {
-			if err != nil && n == 0 {
-				b.Skipf("needs root and cgroup controllers: %v", err)
-			} else if err != nil {
-				b.Fatal(err)
-			}
+		lap := func(n int) {
 			spent[n] += time.Since(start)
 			start = time.Now()
 		}
-		g, err := New("bench-"+strconv.Itoa(i), r)
-		step(0, err)
-		step(1, g.Join())
-		step(2, g.Leave())
-		step(3, errors.Join(g.Kill(), g.Remove()))
+		g, err := New(name, r)
+		if err != nil {
+			b.Skipf("needs root and cgroup controllers: %v", err)
+		}
+		lap(0)
+		err = g.Join()
+		lap(1)
+		err = errors.Join(err, g.Leave())
+		lap(2)
+		err = errors.Join(err, g.Kill(), g.Remove())
+		lap(3)
+		if err != nil {
+			b.Error(err)
+		}
 	}
+	offMain(func() {
+		for b.Loop() {
+			life("bench-" + strconv.Itoa(os.Getpid()))
+		}
+	})
 	for i, what := range []string{"new", "join", "leave", "remove"} {
 		b.ReportMetric(float64(spent[i].Microseconds())/float64(b.N), what+"-µs/op")
 	}

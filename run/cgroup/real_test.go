@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"runtime"
 	"slices"
 	"strconv"
@@ -31,7 +30,8 @@ func TestMain(m *testing.M) {
 	case "hungry":
 		hungry()
 	case "busy":
-		for start := time.Now(); time.Since(start) < 700*time.Millisecond; {
+		for used := (syscall.Rusage{}); used.Utime.Nano()+used.Stime.Nano() < 40e6; {
+			_ = syscall.Getrusage(syscall.RUSAGE_SELF, &used)
 		}
 	case "main thread":
 		mainThread(os.Args[1])
@@ -66,28 +66,30 @@ func starter(name string) {
 }
 
 // born starts cmd in the group, the way run does.
-func born(g *Group, cmd *exec.Cmd) error {
-	done := make(chan error)
-	var launch func()
-	launch = func() {
+func born(g *Group, cmd *exec.Cmd) (err error) {
+	offMain(func() {
+		cmd.SysProcAttr = &syscall.SysProcAttr{UseCgroupFD: g.Fd() >= 0, CgroupFD: g.Fd()}
+		if err = g.Join(); err == nil {
+			err = errors.Join(cmd.Start(), g.Leave())
+		}
+	})
+	return err
+}
+
+// offMain calls f on a locked thread that is not the main one.
+func offMain(f func()) {
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
 		runtime.LockOSThread()
 		defer runtime.UnlockOSThread()
-		if unix.Gettid() == unix.Getpid() { // not from the main thread: another one, while this waits
-			inner := make(chan struct{})
-			go func() { launch(); close(inner) }()
-			<-inner
+		if unix.Gettid() == unix.Getpid() {
+			offMain(f) // on another, while this one waits
 			return
 		}
-		cmd.SysProcAttr = &syscall.SysProcAttr{UseCgroupFD: g.Fd() >= 0, CgroupFD: g.Fd()}
-		err := g.Join()
-		if err == nil {
-			err = cmd.Start()
-			err = errors.Join(err, g.Leave())
-		}
-		done <- err
-	}
-	go launch()
-	return <-done
+		f()
+	}()
+	<-done
 }
 
 func self(role string, args ...string) *exec.Cmd {
@@ -196,7 +198,7 @@ func TestMemoryKillInside(t *testing.T) {
 // TestMemoryEnough is the other half: the same program within its limit, and
 // with it the proof that our own process was not counted.
 func TestMemoryEnough(t *testing.T) {
-	g := group(t, memory(192<<20, 192<<20))
+	g := group(t, memory(400<<20, 400<<20))
 	cmd := self("hungry")
 	if err := born(g, cmd); err != nil {
 		t.Fatal(err)
@@ -258,26 +260,27 @@ func TestPidsLimitOfOne(t *testing.T) {
 }
 
 func TestCPUQuota(t *testing.T) {
-	r := cpu(20000, 100000)
+	r := cpu(5000, 100000)
 	r.CPU.Shares = new(uint64(512))
 	g := group(t, r)
 	got := control(g, "cpu.cfs_quota_us") + " " + control(g, "cpu.cfs_period_us") + " " + control(g, "cpu.shares")
 	if v2 := control(g, "cpu.max"); v2 != "" {
 		got = v2 + " " + strings.Replace(control(g, "cpu.weight"), "59", "512", 1)
 	}
-	if got != "20000 100000 512" {
+	if got != "5000 100000 512" {
 		t.Errorf("the kernel holds %q", got)
 	}
 	cmd := self("busy")
+	start := time.Now()
 	if err := born(g, cmd); err != nil {
 		t.Fatal(err)
 	}
 	if err := cmd.Wait(); err != nil {
 		t.Fatal(err)
 	}
-	used := cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime()
-	if e, err := g.Events(); err != nil || e.Throttled == 0 || used > 500*time.Millisecond {
-		t.Errorf("events %+v, error %v, %v of cpu time in 0.7 s", e, err, used)
+	took := time.Since(start)
+	if e, err := g.Events(); err != nil || e.Throttled == 0 || took < 300*time.Millisecond {
+		t.Errorf("events %+v, error %v, %v for 40 ms of cpu time at a twentieth", e, err, took)
 	}
 }
 
@@ -297,111 +300,6 @@ func TestCpuset(t *testing.T) {
 	}
 }
 
-// disk is a block device to read from: a loop device over 4 MiB of our own, or
-// what is there already.
-func disk(t *testing.T) (name string, major, minor int64) {
-	t.Helper()
-	if os.Getuid() != 0 {
-		t.Skip("needs root: block devices are root's")
-	}
-	names, _ := filepath.Glob("/sys/block/*/size")
-	for i, s := range names {
-		names[i] = "/dev/" + filepath.Base(filepath.Dir(s))
-	}
-	for _, name := range append(loop(t), names...) {
-		f, err := os.Open(name)
-		if err != nil {
-			continue
-		}
-		var st unix.Stat_t
-		size, _ := f.Seek(0, 2)
-		err = unix.Fstat(int(f.Fd()), &st)
-		f.Close()
-		if err == nil && size >= 4<<20 && st.Mode&unix.S_IFMT == unix.S_IFBLK {
-			return name, int64(unix.Major(st.Rdev)), int64(unix.Minor(st.Rdev))
-		}
-	}
-	t.Skip("needs a block device that can be read")
-	return "", 0, 0
-}
-
-// loop attaches a loop device that goes when the test ends, if it can.
-func loop(t *testing.T) []string {
-	ctl, err := os.OpenFile("/dev/loop-control", os.O_RDWR, 0)
-	if err != nil {
-		return nil
-	}
-	defer ctl.Close()
-	file, err := os.Create(filepath.Join(t.TempDir(), "disk"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer file.Close()
-	if err := file.Truncate(4 << 20); err != nil {
-		t.Fatal(err)
-	}
-	for range 10 { // another may take the free one before us
-		n, err := unix.IoctlRetInt(int(ctl.Fd()), unix.LOOP_CTL_GET_FREE)
-		if err != nil {
-			return nil
-		}
-		name := "/dev/loop" + strconv.Itoa(n)
-		dev, err := os.OpenFile(name, os.O_RDWR, 0)
-		if err != nil {
-			return nil
-		}
-		c := unix.LoopConfig{Fd: uint32(file.Fd()), Info: unix.LoopInfo64{Flags: unix.LO_FLAGS_AUTOCLEAR}}
-		if unix.IoctlLoopConfigure(int(dev.Fd()), &c) == nil {
-			t.Cleanup(func() { dev.Close() }) // the last close detaches it
-			return []string{name}
-		}
-		dev.Close()
-	}
-	return nil
-}
-
-func TestDeviceRates(t *testing.T) {
-	name, major, minor := disk(t)
-	g := group(t, &specs.LinuxResources{BlockIO: &specs.LinuxBlockIO{
-		ThrottleReadBpsDevice:   rate(major, minor, 2<<20),
-		ThrottleWriteBpsDevice:  rate(major, minor, 3<<20),
-		ThrottleReadIOPSDevice:  rate(major, minor, 10000),
-		ThrottleWriteIOPSDevice: rate(major, minor, 11000),
-	}})
-	dev := fmt.Sprintf("%d:%d ", major, minor)
-	want := dev + "rbps=2097152 wbps=3145728 riops=10000 wiops=11000"
-	got := control(g, "io.max")
-	if got == "" {
-		want = dev + "2097152 " + dev + "3145728"
-		got = control(g, "blkio.throttle.read_bps_device") + " " + control(g, "blkio.throttle.write_bps_device")
-	}
-	if got != want {
-		t.Errorf("the kernel holds %q, want %q", got, want)
-	}
-	// 2 MiB at 2 MiB/s; the kernel lets a tenth of a second's worth pass at once.
-	cmd := exec.Command("/bin/dd", "if="+name, "of=/dev/null", "bs=256k", "count=8", "iflag=direct")
-	var said bytes.Buffer
-	cmd.Stderr = &said
-	start := time.Now()
-	if err := born(g, cmd); err != nil {
-		t.Fatal(err)
-	}
-	if err := cmd.Wait(); err != nil {
-		t.Fatalf("%v: %s", err, &said)
-	}
-	if took := time.Since(start); took < 600*time.Millisecond {
-		t.Errorf("2 MiB at 2 MiB/s took %v", took)
-	}
-}
-
-func TestIOWeight(t *testing.T) {
-	g := group(t, &specs.LinuxResources{BlockIO: &specs.LinuxBlockIO{Weight: new(uint16(500))}})
-	got := control(g, "blkio.weight") + control(g, "blkio.bfq.weight") + control(g, "io.bfq.weight") + control(g, "io.weight")
-	if !strings.Contains(got, "500") && !strings.Contains(got, "4950") {
-		t.Errorf("the kernel holds %q", got)
-	}
-}
-
 func waitFor(t *testing.T, ok func() bool) {
 	t.Helper()
 	for range 500 {
@@ -412,4 +310,3 @@ func waitFor(t *testing.T, ok func() bool) {
 	}
 	t.Error("waited 5 s in vain")
 }
-
