@@ -133,7 +133,7 @@ func (c *Cache) openBlob(d digest.Digest) (*os.File, error) {
 	if _, err := digest.Parse(string(d)); err != nil {
 		return nil, err
 	}
-	return c.root.Open(blobPath(d))
+	return c.open(blobPath(d))
 }
 
 // checkBlob returns what can be seen to be wrong with a blob without reading it.

@@ -135,6 +135,9 @@ func TestBlobDamaged(t *testing.T) {
 		{"replaced by a directory", func(p string) error {
 			return errors.Join(os.Remove(p), os.Mkdir(p, 0o700))
 		}, "not a regular file", false},
+		{"replaced by a FIFO", func(p string) error {
+			return errors.Join(os.Remove(p), unix.Mkfifo(p, 0o600))
+		}, "not a regular file", false},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			c := open(t)

@@ -135,19 +135,6 @@ func (c *Cache) Writing(ctx context.Context) (done func(), err error) {
 	return func() { flock.Close(f) }, nil
 }
 
-// exclusive calls do while nobody is writing, or returns ErrBusy.
-func (c *Cache) exclusive(do func() error) error {
-	f, err := c.lockWriting()
-	if err != nil {
-		return err
-	}
-	defer flock.Close(f)
-	if err := flock.Try(f, flock.Exclusive); err != nil {
-		return busy(err)
-	}
-	return do()
-}
-
 // lockWriting opens the file that the lock is on. It's never removed, so
 // there is no need to look at its name again.
 func (c *Cache) lockWriting() (*os.File, error) {
@@ -155,6 +142,16 @@ func (c *Cache) lockWriting() (*os.File, error) {
 		return nil, err
 	}
 	return c.root.OpenFile(writing, os.O_RDWR|os.O_CREATE, 0o600)
+}
+
+// look says how to open what is there. O_NONBLOCK means nothing to files and
+// directories (open(2)); it keeps a FIFO in their place from stopping us, and package
+// os from asking, with four system calls, whether it could set it itself.
+const look = os.O_RDONLY | unix.O_NONBLOCK
+
+// open opens a file or directory beneath the cache's directory for reading.
+func (c *Cache) open(name string) (*os.File, error) {
+	return c.root.OpenFile(name, look, 0)
 }
 
 // commit moves what was made in tmp/ to its place, durably. It has the type
@@ -183,7 +180,7 @@ func (c *Cache) removeAlien(name string, want fs.FileMode) error {
 
 // syncDir makes a rename into the directory name durable.
 func (c *Cache) syncDir(name string) error {
-	dir, err := c.root.Open(name)
+	dir, err := c.open(name)
 	if err != nil {
 		return err
 	}
@@ -194,11 +191,4 @@ func (c *Cache) syncDir(name string) error {
 		return err
 	}
 	return nil
-}
-
-func busy(err error) error {
-	if errors.Is(err, flock.ErrBusy) {
-		return fmt.Errorf("%w: %w", ErrBusy, err)
-	}
-	return err
 }

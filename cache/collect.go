@@ -24,23 +24,32 @@ type Live struct {
 //
 // An interruption or an error keeps nothing from being collected next time.
 func (c *Cache) Collect(ctx context.Context, live func() (Live, error)) (freed int64, err error) {
-	err = c.exclusive(func() error {
-		keep, err := live()
-		if err != nil {
-			return err
-		}
-		freed, err = c.collect(ctx, keep)
-		return err
-	})
+	freed, err = c.collect(ctx, live)
 	if err != nil {
 		err = fmt.Errorf("collecting garbage in %s: %w", c.path, err)
 	}
 	return freed, err
 }
 
-// collect goes on after an error: one thing that can't be removed shouldn't
+func (c *Cache) collect(ctx context.Context, live func() (Live, error)) (freed int64, err error) {
+	f, err := c.lockWriting()
+	if err != nil {
+		return 0, err
+	}
+	defer flock.Close(f)
+	if err := flock.Try(f, flock.Exclusive); err != nil {
+		return 0, busy(err)
+	}
+	keep, err := live()
+	if err != nil {
+		return 0, err
+	}
+	return c.collectAll(ctx, keep)
+}
+
+// collectAll goes on after an error: one thing that can't be removed shouldn't
 // keep all others.
-func (c *Cache) collect(ctx context.Context, keep Live) (freed int64, err error) {
+func (c *Cache) collectAll(ctx context.Context, keep Live) (freed int64, err error) {
 	var errs []error
 	for _, step := range []func() (int64, error){
 		func() (int64, error) { return c.collectRoots(ctx, keep.Roots) },
@@ -81,7 +90,7 @@ func (c *Cache) collectRoots(ctx context.Context, keep map[string]bool) (freed i
 // collectBlobs just unlinks: a blob goes in one step, and who reads it keeps it
 // until he is done.
 func (c *Cache) collectBlobs(ctx context.Context, algorithm string, keep map[digest.Digest]bool) (freed int64, err error) {
-	dir, err := c.root.Open(blobsDir + "/" + algorithm)
+	dir, err := c.open(blobsDir + "/" + algorithm)
 	if err != nil {
 		return 0, err
 	}
@@ -126,10 +135,18 @@ func (c *Cache) collectLocks() error {
 
 // list is the names in one of the cache's directories, in no order.
 func (c *Cache) list(dir string) ([]string, error) {
-	f, err := c.root.Open(dir)
+	f, err := c.open(dir)
 	if err != nil {
 		return nil, err
 	}
 	defer f.Close()
 	return f.Readdirnames(-1)
+}
+
+// busy turns the locks' error into ours.
+func busy(err error) error {
+	if errors.Is(err, flock.ErrBusy) {
+		return fmt.Errorf("%w: %w", ErrBusy, err)
+	}
+	return err
 }

@@ -35,7 +35,7 @@
 //	refs/<sha256 of name>   what a name stands for
 //	locks/writing           held shared by whoever adds, exclusively by Collect; never removed
 //	locks/blob-<alg>-<hex>  held exclusively by the producer of a blob, who removes it
-//	locks/root-<id>         the same for a root
+//	locks/root-<id>         the same for a root, and for who discards one
 //	tmp/<random>/           work in progress, held exclusively by whoever works there
 //	state/                  not the cache's: the state of runs
 //

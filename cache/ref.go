@@ -117,7 +117,7 @@ func (c *Cache) Refs() ([]Ref, error) {
 // readRef reads the reference at path. The error wraps ErrMissing if the file is
 // damaged.
 func (c *Cache) readRef(path string) (Ref, error) {
-	f, err := c.root.Open(path)
+	f, err := c.open(path)
 	if err != nil {
 		return Ref{}, err
 	}

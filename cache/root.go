@@ -54,17 +54,11 @@ func (c *Cache) Root(ctx context.Context, id string, fill func(ctx context.Conte
 }
 
 func (c *Cache) makeRoot(ctx context.Context, id string, fill func(ctx context.Context, dir *os.File) error) (*Root, error) {
-	done, err := c.Writing(ctx)
+	unlock, err := c.lockRoot(ctx, id)
 	if err != nil {
 		return nil, err
 	}
-	defer done()
-	name := locksDir + "/root-" + id
-	lock, err := flock.Create(ctx, c.root, name)
-	if err != nil {
-		return nil, err
-	}
-	defer flock.Remove(c.root, name, lock)
+	defer unlock()
 	// Somebody else may have made it while we waited.
 	r, err := c.Lease(id)
 	if !errors.Is(err, ErrMissing) {
@@ -92,7 +86,7 @@ func (c *Cache) fillRoot(ctx context.Context, path string, fill func(ctx context
 	if err := c.root.Mkdir(path, 0o700); err != nil {
 		return nil, err
 	}
-	dir, err := flock.Open(c.root, path, unix.O_DIRECTORY, flock.Shared)
+	dir, err := flock.Open(c.root, path, look|unix.O_DIRECTORY, flock.Shared)
 	if err != nil {
 		return nil, err
 	}
@@ -116,7 +110,7 @@ func (c *Cache) Lease(id string) (*Root, error) {
 	if id == "" || len(id) > 128 || strings.Trim(id, "abcdefghijklmnopqrstuvwxyz0123456789-") != "" {
 		return nil, fmt.Errorf("leasing root %q: the id must be 1 to 128 letters a-z, digits and hyphens", id)
 	}
-	dir, err := flock.Open(c.root, rootPath(id), unix.O_DIRECTORY, flock.Shared)
+	dir, err := flock.Open(c.root, rootPath(id), look|unix.O_DIRECTORY, flock.Shared)
 	switch {
 	case err == nil:
 		return c.leased(id, dir), nil
@@ -136,32 +130,51 @@ func (c *Cache) leased(id string, dir *os.File) *Root {
 	return &Root{id: id, path: c.path + "/" + rootPath(id), dir: dir}
 }
 
+// lockRoot makes the caller the only one who makes or discards a root.
+func (c *Cache) lockRoot(ctx context.Context, id string) (unlock func(), err error) {
+	done, err := c.Writing(ctx)
+	if err != nil {
+		return nil, err
+	}
+	name := locksDir + "/root-" + id
+	lock, err := flock.Create(ctx, c.root, name)
+	if err != nil {
+		done()
+		return nil, err
+	}
+	return func() {
+		flock.Remove(c.root, name, lock)
+		done()
+	}, nil
+}
+
 // Discard removes a root in which something turned out to be damaged, so that
 // Root makes it anew. The error is ErrBusy if the root is leased, by the caller
-// too, or if somebody is writing.
+// too, and ErrMissing if somebody has discarded it already.
 func (c *Cache) Discard(ctx context.Context, id string) error {
 	r, err := c.Lease(id) // Checks the id, and that there is something to discard.
 	if err != nil {
 		return err
 	}
 	r.Close()
-	err = c.exclusive(func() error {
-		_, err := c.removeRoot(ctx, id)
-		return err
-	})
+	unlock, err := c.lockRoot(ctx, id)
+	if err == nil {
+		_, err = c.removeRoot(ctx, id)
+		unlock()
+	}
 	if err != nil {
 		return fmt.Errorf("discarding root %s in %s: %w", id, c.path, err)
 	}
 	return nil
 }
 
-// removeRoot removes a root that nobody has leased. The caller has the cache
-// to himself.
+// removeRoot removes a root unless it's leased: ErrBusy. The caller sees to it
+// that nobody makes it meanwhile.
 func (c *Cache) removeRoot(ctx context.Context, id string) (freed int64, err error) {
 	if err := c.removeAlien(rootPath(id), fs.ModeDir); err != nil {
 		return 0, err
 	}
-	lock, err := flock.Open(c.root, rootPath(id), unix.O_DIRECTORY, flock.Exclusive)
+	lock, err := flock.Open(c.root, rootPath(id), look|unix.O_DIRECTORY, flock.Exclusive)
 	if errors.Is(err, fs.ErrNotExist) {
 		return 0, nil
 	}

@@ -192,14 +192,48 @@ func TestDiscard(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := c.Discard(t.Context(), "r"); !errors.Is(err, ErrBusy) {
-		t.Errorf("somebody is writing: %v", err)
+	defer done()
+	unlock, err := c.lockRoot(t.Context(), "r")
+	if err != nil {
+		t.Fatal(err)
 	}
-	done()
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
+	defer cancel()
+	if err := c.Discard(ctx, "r"); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("while somebody makes it: %v", err)
+	}
+	unlock()
 	if err := c.Discard(t.Context(), "r"); err != nil {
-		t.Error(err)
+		t.Errorf("while somebody makes something else: %v", err)
 	}
 	wantFiles(t, c)
+}
+
+// Many who find the damage at once all end up with one new root.
+func TestDiscardRaces(t *testing.T) {
+	c := open(t)
+	makeRoot(t, c, "r").Close()
+	var wg sync.WaitGroup
+	for range 8 {
+		wg.Go(func() {
+			for range 20 {
+				if err := c.Discard(t.Context(), "r"); err != nil && !errors.Is(err, ErrMissing) && !errors.Is(err, ErrBusy) {
+					t.Error(err)
+				}
+				r, err := c.Root(t.Context(), "r", func(_ context.Context, dir *os.File) error { return fillSmall(dir) })
+				if err != nil {
+					t.Error(err)
+					continue
+				}
+				if err := checkSmall(r); err != nil {
+					t.Error(err)
+				}
+				r.Close()
+			}
+		})
+	}
+	wg.Wait()
+	wantFiles(t, c, "roots/r", "roots/r/plan", "roots/r/rootfs", "roots/r/rootfs/file")
 }
 
 func BenchmarkWarm(b *testing.B) {

@@ -34,7 +34,7 @@ func (c *Cache) temp() (*temp, error) {
 		if err != nil {
 			return nil, err
 		}
-		t.lock, err = flock.Open(c.root, t.path(""), unix.O_DIRECTORY, flock.Exclusive)
+		t.lock, err = flock.Open(c.root, t.path(""), look|unix.O_DIRECTORY, flock.Exclusive)
 		if err == nil {
 			return t, nil
 		}
@@ -65,7 +65,7 @@ func (t *temp) remove() (freed int64, err error) {
 
 // removeTemp deletes an entry of tmp/ that the caller has locked.
 func (c *Cache) removeTemp(ctx context.Context, base string) (int64, error) {
-	dir, err := c.root.Open(tmpDir)
+	dir, err := c.open(tmpDir)
 	if err != nil {
 		return 0, err
 	}
@@ -78,7 +78,7 @@ func (c *Cache) removeTemp(ctx context.Context, base string) (int64, error) {
 // removed is no worse than a whole one. Errors are returned for those who care;
 // leftovers keep nobody from working.
 func (c *Cache) sweep(ctx context.Context, limit time.Duration) (freed int64, err error) {
-	dir, err := c.root.Open(tmpDir)
+	dir, err := c.open(tmpDir)
 	if err != nil {
 		return 0, err
 	}
@@ -109,7 +109,7 @@ func (c *Cache) sweepOne(ctx context.Context, base string) (int64, error) {
 	if err := c.removeAlien(path, fs.ModeDir); err != nil {
 		return 0, err
 	}
-	lock, err := flock.Open(c.root, path, unix.O_DIRECTORY, flock.Exclusive)
+	lock, err := flock.Open(c.root, path, look|unix.O_DIRECTORY, flock.Exclusive)
 	if errors.Is(err, flock.ErrBusy) || errors.Is(err, fs.ErrNotExist) {
 		return 0, nil // Somebody works there, or has swept it before us.
 	}
