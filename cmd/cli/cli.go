@@ -7,11 +7,14 @@ package cli
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
+	"os/signal"
 	"path/filepath"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
+	"golang.org/x/sys/unix"
 )
 
 // App is one invocation of the command and its surroundings.
@@ -23,17 +26,28 @@ type App struct {
 	root      string // --root
 }
 
-// Main runs the command line and returns the exit status: the container's for run, 0 for success,
+// Run runs the command line and returns the exit status: the container's for run, 0 for success,
 // 125 for an error of ours, 126 and 127 when the container's command could not be started or
-// found. A cancelled ctx (an interrupt before a container runs) gives 130.
-func (a *App) Main(ctx context.Context) int {
+// found. A signal before a container runs stops what is under way, which cleans up after itself,
+// and gives 128 plus its number.
+func Run(ctx context.Context, a *App) int {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	signals := make(chan os.Signal, 1)
+	signal.Notify(signals, unix.SIGINT, unix.SIGTERM, unix.SIGHUP)
+	defer signal.Stop(signals)
+	go func() {
+		if s, ok := (<-signals).(unix.Signal); ok {
+			cancel(interrupted(s))
+		}
+	}()
 	root := a.command()
 	root.SetArgs(a.Args)
 	root.SetOut(a.Out)
 	root.SetErr(a.Err)
 	err := root.ExecuteContext(ctx)
-	if ctx.Err() != nil && !isStatus(err) {
-		err = errInterrupted
+	if s, ok := errors.AsType[interrupted](context.Cause(ctx)); ok && err != nil && !isStatus(err) {
+		err = s
 	}
 	return a.fail(err)
 }
@@ -63,6 +77,9 @@ process in namespaces of its own, under limits of its own. There is no daemon.`,
 	c.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
 		if errors.Is(err, pflag.ErrHelp) {
 			return err
+		}
+		if e, ok := errors.AsType[*pflag.InvalidValueError](err); ok {
+			err = fmt.Errorf("--%s: %w", e.GetFlag().Name, e.Unwrap())
 		}
 		return usageError{c, err}
 	})

@@ -28,7 +28,10 @@ const (
 	statusSignal    = 128 // plus the signal that ended the command
 )
 
-var errInterrupted = errors.New("interrupted")
+// interrupted is the end by a signal before a container could take it.
+type interrupted syscall.Signal
+
+func (i interrupted) Error() string { return "interrupted: " + syscall.Signal(i).String() }
 
 // status is an exit status that needs no message: the command's own.
 type status int
@@ -87,8 +90,8 @@ func explain(err error) (hints []string, code int) {
 	if e, ok := errors.AsType[*child.Error](err); ok && e.Exec {
 		code = execStatus(e.Errno)
 	}
-	if errors.Is(err, errInterrupted) {
-		code = statusSignal + int(syscall.SIGINT)
+	if s, ok := errors.AsType[interrupted](err); ok {
+		code = statusSignal + int(s)
 	}
 	if e, ok := errors.AsType[*hintError](err); ok {
 		return e.hints, code

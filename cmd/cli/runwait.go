@@ -28,7 +28,7 @@ func (p *prepared) supervise(ctx context.Context, st *state.State) error {
 	signal.Notify(signals, forwarded...)
 	defer signal.Stop(signals)
 	if ctx.Err() != nil {
-		return errInterrupted
+		return context.Cause(ctx)
 	}
 	session, err := p.terminal(&c)
 	if err != nil {

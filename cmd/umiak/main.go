@@ -4,9 +4,7 @@ package main
 import (
 	"context"
 	"os"
-	"os/signal"
 	"runtime"
-	"syscall"
 
 	"github.com/umiak/umiak/cmd/cli"
 	"github.com/umiak/umiak/run/child"
@@ -20,9 +18,6 @@ func main() {
 	if child.Main() {
 		return
 	}
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	app := &cli.App{Args: os.Args[1:], In: os.Stdin, Out: os.Stdout, Err: os.Stderr, LookupEnv: os.LookupEnv}
-	status := app.Main(ctx)
-	stop()
-	os.Exit(status)
+	os.Exit(cli.Run(context.Background(), app))
 }
