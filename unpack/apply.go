@@ -4,9 +4,8 @@ import (
 	"archive/tar"
 	"fmt"
 	"io"
+	"io/fs"
 	"strings"
-
-	"golang.org/x/sys/unix"
 
 	"github.com/umiak/umiak/unpack/rootfs"
 )
@@ -18,7 +17,7 @@ type sink interface {
 	WriteFile(name string, r io.Reader, a rootfs.Attrs) error
 	Symlink(target, name string, a rootfs.Attrs) error
 	Link(old, name string) error
-	Mknod(name string, typ uint32, dev uint64, a rootfs.Attrs) error
+	Mknod(name string, n rootfs.Node, a rootfs.Attrs) error
 	RemoveAll(name string) error
 	// SetAttrs comes once for each directory, deepest first, when all layers are applied; "." is the root.
 	SetAttrs(name string, a rootfs.Attrs) error
@@ -208,7 +207,7 @@ func (e *engine) find(name string) (*node, error) {
 }
 
 func (e *engine) special(at place, h *tar.Header, _ io.Reader) error {
-	typ, dev, err := deviceOf(h)
+	n, err := nodeOf(h)
 	if err != nil {
 		return err
 	}
@@ -220,23 +219,22 @@ func (e *engine) special(at place, h *tar.Header, _ io.Reader) error {
 		return err
 	}
 	e.add(at, &node{})
-	return e.sink.Mknod(at.path, typ, dev, a)
+	return e.sink.Mknod(at.path, n, a)
 }
 
-// deviceOf refuses numbers that mknod(2) would cut to its 12 and 20 bits: that would be another device.
-func deviceOf(h *tar.Header) (typ uint32, dev uint64, err error) {
-	switch h.Typeflag {
-	case tar.TypeFifo:
-		return unix.S_IFIFO, 0, nil
-	case tar.TypeChar:
-		typ = unix.S_IFCHR
-	default:
-		typ = unix.S_IFBLK
+// nodeOf refuses numbers that mknod(2) would cut to its 12 and 20 bits: that would be another device.
+func nodeOf(h *tar.Header) (rootfs.Node, error) {
+	if h.Typeflag == tar.TypeFifo {
+		return rootfs.Node{Type: fs.ModeNamedPipe}, nil
 	}
 	if h.Devmajor < 0 || h.Devmajor >= 1<<12 || h.Devminor < 0 || h.Devminor >= 1<<20 {
-		return 0, 0, fmt.Errorf("%w: there is no device %d:%d", ErrUnsafe, h.Devmajor, h.Devminor)
+		return rootfs.Node{}, fmt.Errorf("%w: there is no device %d:%d", ErrUnsafe, h.Devmajor, h.Devminor)
 	}
-	return typ, unix.Mkdev(uint32(h.Devmajor), uint32(h.Devminor)), nil
+	n := rootfs.Node{Type: fs.ModeDevice, Major: uint32(h.Devmajor), Minor: uint32(h.Devminor)}
+	if h.Typeflag == tar.TypeChar {
+		n.Type |= fs.ModeCharDevice
+	}
+	return n, nil
 }
 
 // finish gives directories their attributes, deepest first.

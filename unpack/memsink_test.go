@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"path"
 	"strings"
 
@@ -94,12 +95,13 @@ func (m *memSink) Link(old, name string) error {
 	return m.create(name, f)
 }
 
-func (m *memSink) Mknod(name string, typ uint32, dev uint64, a rootfs.Attrs) error {
+func (m *memSink) Mknod(name string, n rootfs.Node, a rootfs.Attrs) error {
 	f := &memFile{}
-	if typ != unix.S_IFIFO {
-		f.Rdev = fmt.Sprintf("%d:%d", unix.Major(dev), unix.Minor(dev))
+	if n.Type != fs.ModeNamedPipe {
+		f.Rdev = fmt.Sprintf("%d:%d", n.Major, n.Minor)
 	}
-	return m.create(name, f.set(map[uint32]string{unix.S_IFIFO: "p", unix.S_IFCHR: "c", unix.S_IFBLK: "b"}[typ], a))
+	typ := map[fs.FileMode]string{fs.ModeNamedPipe: "p", fs.ModeDevice | fs.ModeCharDevice: "c", fs.ModeDevice: "b"}[n.Type]
+	return m.create(name, f.set(typ, a))
 }
 
 func (m *memSink) RemoveAll(name string) error {

@@ -166,17 +166,14 @@ func TestStats(t *testing.T) {
 	}
 }
 
-// TestMemory flattens a gigabyte of zeros, and holes that claim as much, in a few megabytes.
+// TestMemory flattens a file of 256 MiB in a few: what is allocated does not grow with it.
 func TestMemory(t *testing.T) {
-	if testing.Short() {
-		t.Skip("needs some seconds")
-	}
 	pr, pw := io.Pipe()
 	go func() {
 		z, _ := gzip.NewWriterLevel(pw, gzip.BestSpeed)
 		w := tar.NewWriter(z)
-		w.WriteHeader(&tar.Header{Name: "big", Typeflag: tar.TypeReg, Size: 1 << 30, Mode: 0o644})
-		io.CopyN(w, zeros{}, 1<<30)
+		w.WriteHeader(&tar.Header{Name: "big", Typeflag: tar.TypeReg, Size: 256 << 20, Mode: 0o644})
+		io.CopyN(w, zeros{}, 256<<20)
 		w.Close()
 		z.Close()
 		pw.Close()
@@ -190,7 +187,7 @@ func TestMemory(t *testing.T) {
 	stats, err := flatten(t.Context(), discardSink{newMemSink()}, []Layer{reading(z, &closed)}, Options{})
 	must(t, err)
 	runtime.ReadMemStats(&after)
-	if stats.Bytes != 1<<30 {
+	if stats.Bytes != 256<<20 {
 		t.Errorf("%d bytes", stats.Bytes)
 	}
 	if used := after.TotalAlloc - before.TotalAlloc; used > 32<<20 {

@@ -13,6 +13,7 @@ package rootfs
 import (
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"strings"
 	"time"
@@ -44,6 +45,12 @@ type Attrs struct {
 type Xattr struct {
 	Name  string
 	Value []byte
+}
+
+// Node is a device or a fifo: Type is fs.ModeNamedPipe, fs.ModeDevice, or fs.ModeDevice with fs.ModeCharDevice.
+type Node struct {
+	Type         fs.FileMode
+	Major, Minor uint32
 }
 
 // Open opens the directory at path.

@@ -3,6 +3,7 @@ package rootfs
 import (
 	"bytes"
 	"errors"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -73,9 +74,9 @@ func TestWrite(t *testing.T) {
 		tree(t, root, outside)
 		must(t, d.WriteFile("abs/f", strings.NewReader("data"), attrs(0o6751)))
 		must(t, d.Symlink("/x/y", "lib/s", attrs(0o777)))
-		must(t, d.Mknod("lib/p", unix.S_IFIFO, 0, attrs(0o4622)))
-		must(t, d.Mknod("lib/c", unix.S_IFCHR, unix.Mkdev(1, 3), attrs(0o666)))
-		must(t, d.Mknod("lib/b", unix.S_IFBLK, unix.Mkdev(259, 70000), attrs(0o660)))
+		must(t, d.Mknod("lib/p", Node{Type: fs.ModeNamedPipe}, attrs(0o4622)))
+		must(t, d.Mknod("lib/c", Node{fs.ModeDevice | fs.ModeCharDevice, 1, 3}, attrs(0o666)))
+		must(t, d.Mknod("lib/b", Node{fs.ModeDevice, 259, 70000}, attrs(0o660)))
 		must(t, d.Link("up/passwd", "usr/lib/h"))
 		must(t, d.Link("usr/lib/f", "usr/lib/h2"))
 		must(t, d.Link("loop", "hardloop"))

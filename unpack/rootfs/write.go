@@ -2,6 +2,7 @@ package rootfs
 
 import (
 	"io"
+	"io/fs"
 
 	"golang.org/x/sys/unix"
 )
@@ -114,11 +115,18 @@ func (d *Dir) Symlink(target, name string, a Attrs) error {
 	return fail("creating symbolic link", name, err)
 }
 
-// Mknod creates a device or a fifo: typ is S_IFCHR, S_IFBLK or S_IFIFO.
-func (d *Dir) Mknod(name string, typ uint32, dev uint64, a Attrs) error {
+// Mknod creates a device or a fifo.
+func (d *Dir) Mknod(name string, n Node, a Attrs) error {
+	typ := uint32(unix.S_IFBLK)
+	switch n.Type {
+	case fs.ModeNamedPipe:
+		typ = unix.S_IFIFO
+	case fs.ModeDevice | fs.ModeCharDevice:
+		typ = unix.S_IFCHR
+	}
 	parent, base, err := d.parent(name)
 	if err == nil {
-		err = unix.Mknodat(parent, base, typ|0o600, int(dev))
+		err = unix.Mknodat(parent, base, typ|0o600, int(unix.Mkdev(n.Major, n.Minor)))
 	}
 	if err == nil {
 		err = d.setClosed(parent, base, a, true)
