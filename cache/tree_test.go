@@ -128,7 +128,7 @@ func TestRemoveTreeDeep(t *testing.T) {
 	fd := int(parent.Fd())
 	name := "tree"
 	for range depth {
-		if err := unix.Mkdirat(fd, name, 0o500); err != nil {
+		if err := unix.Mkdirat(fd, name, 0o700); err != nil {
 			t.Fatal(err)
 		}
 		next, err := unix.Openat(fd, name, unix.O_RDONLY|unix.O_DIRECTORY, 0)
@@ -136,6 +136,7 @@ func TestRemoveTreeDeep(t *testing.T) {
 			t.Fatal(err)
 		}
 		if fd != int(parent.Fd()) {
+			unix.Fchmod(fd, 0o500)
 			unix.Close(fd)
 		}
 		fd, name = next, strings.Repeat("d", 100)
