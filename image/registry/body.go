@@ -83,10 +83,10 @@ func (b *body) again(err error) error {
 	}
 	b.tries++
 	if errors.Is(err, errStalled) {
-		b.tries++ // it has cost a long wait already
+		b.tries += 2 // it has cost a long wait already
 	}
 	if b.tries > maxRetries {
-		return b.repo.transferError(b.id, fmt.Errorf("it ended after %d of %d bytes, %d times in a row: %w", b.off, b.size, b.tries, err))
+		return b.repo.transferError(b.id, fmt.Errorf("it ended after %d of %d bytes and trying again got no further: %w", b.off, b.size, err))
 	}
 	return sleep(b.ctx, backoff(b.tries-1))
 }

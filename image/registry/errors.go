@@ -79,6 +79,9 @@ func clean(s string) string {
 
 // loginError is about a ping or a token that was not to be had.
 func (r *repository) loginError(err error) error {
+	if tlsFailed(err) {
+		return r.requestError(err) // what plain http got after that is beside the point
+	}
 	if te, ok := errors.AsType[*transport.Error](err); ok {
 		if te.StatusCode == http.StatusUnauthorized || te.StatusCode == http.StatusForbidden {
 			return r.denied(te)
@@ -86,6 +89,15 @@ func (r *repository) loginError(err error) error {
 		return fmt.Errorf("image %s: registry %s answers %s", r.ref.Familiar(), r.ref.Registry, describe(te))
 	}
 	return r.requestError(err)
+}
+
+// tlsFailed tells whether a TLS handshake went wrong, on either side.
+func tlsFailed(err error) bool {
+	if _, ok := errors.AsType[*tls.CertificateVerificationError](err); ok {
+		return true
+	}
+	oe, ok := errors.AsType[*net.OpError](err)
+	return ok && oe.Op == "remote error" // how crypto/tls names the other side's alert
 }
 
 // requestError is about a request without an answer.

@@ -69,7 +69,7 @@ func (r *Registry) Resolve(ctx context.Context, ref image.Reference, p image.Pla
 	if ref.Digest != "" {
 		id = ref.Digest.String()
 	}
-	doc, mediaType, err := repo.document(ctx, "manifests", id)
+	doc, mediaType, err := repo.manifest(ctx, id)
 	if err != nil {
 		return nil, err
 	}
@@ -134,19 +134,24 @@ func (r *Registry) connect(ctx context.Context, ref image.Reference) (*repositor
 
 // Manifest and Blob implement image.Fetcher.
 func (r *repository) Manifest(ctx context.Context, d image.Descriptor) ([]byte, error) {
-	b, _, err := r.document(ctx, "manifests", d.Digest.String())
+	b, _, err := r.manifest(ctx, d.Digest.String())
 	return b, err
 }
 
 func (r *repository) Blob(ctx context.Context, d image.Descriptor) ([]byte, error) {
-	b, _, err := r.document(ctx, "blobs", d.Digest.String())
-	return b, err
+	rc, err := r.open(ctx, d.Digest.String(), d.Size)
+	if err != nil {
+		return nil, err
+	}
+	defer rc.Close()
+	return io.ReadAll(io.LimitReader(rc, image.MaxDocument+1))
 }
 
-// document gets something small, whole. What was cut off is asked for again.
-func (r *repository) document(ctx context.Context, kind, id string) (b []byte, mediaType string, err error) {
+// manifest gets a manifest or index, whose size nobody knows before. What was cut
+// off is asked for again.
+func (r *repository) manifest(ctx context.Context, id string) (b []byte, mediaType string, err error) {
 	for try := 0; ; try++ {
-		b, mediaType, err = r.documentOnce(ctx, kind, id)
+		b, mediaType, err = r.manifestOnce(ctx, id)
 		// No answer at all has been retried further down.
 		_, unreachable := errors.AsType[*image.UnreachableError](err)
 		if err == nil || unreachable || !interrupted(err) || try == maxRetries {
@@ -158,10 +163,10 @@ func (r *repository) document(ctx context.Context, kind, id string) (b []byte, m
 	}
 }
 
-func (r *repository) documentOnce(ctx context.Context, kind, id string) ([]byte, string, error) {
+func (r *repository) manifestOnce(ctx context.Context, id string) ([]byte, string, error) {
 	ctx, w := watch(ctx)
 	defer w.stop()
-	resp, err := r.get(ctx, kind, id, 0)
+	resp, err := r.get(ctx, "manifests", id, 0)
 	if err != nil {
 		return nil, "", err
 	}
@@ -174,7 +179,7 @@ func (r *repository) documentOnce(ctx context.Context, kind, id string) ([]byte,
 	return b, resp.Header.Get("Content-Type"), nil
 }
 
-// get asks for a document or blob from offset on.
+// get asks for a manifest or blob from offset on.
 func (r *repository) get(ctx context.Context, kind, id string, offset int64) (*http.Response, error) {
 	ctx = onBehalfOf(ctx, r.ref.Registry)
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, r.url+"/"+kind+"/"+id, nil)

@@ -136,7 +136,7 @@ func TestFakeErrors(t *testing.T) {
 			return answer(w, r, "/manifests/", 200, "y")
 		}, digest.ErrMismatch, "content does not match: want sha256:2d711642b726b04401627ca9fbac32f5c8530fb1903cc4db02258717921a4881"},
 		{"other config than the manifest says", "r.example/o/r:t", func(s *server, w http.ResponseWriter, r *http.Request) bool {
-			return answer(w, r, digest.FromBytes(s.config).String(), 200, "{}")
+			return answer(w, r, digest.FromBytes(s.config).String(), 200, strings.Repeat("x", len(s.config)))
 		}, digest.ErrMismatch, "its config: content does not match"},
 		{"endless manifest", "r.example/o/r:t", func(_ *server, w http.ResponseWriter, r *http.Request) bool {
 			if strings.Contains(r.URL.Path, "/manifests/") {
@@ -249,5 +249,18 @@ func TestCancel(t *testing.T) {
 	src := New(Options{Transport: &world{hosts: map[string]http.Handler{"https://r.example": s}}})
 	if _, err := src.Resolve(ctx, parse(t, "r.example/o/r:t"), amd64); !errors.Is(err, context.Canceled) {
 		t.Errorf("cancelled: %v", err)
+	}
+}
+
+// On loopback plain http is tried after https. What it says must not hide what was
+// wrong with the certificate.
+func TestBadCertificate(t *testing.T) {
+	s := httptest.NewUnstartedServer(newServer())
+	s.Config.ErrorLog = log.New(io.Discard, "", 0)
+	s.StartTLS()
+	defer s.Close()
+	_, err := New(Options{}).Resolve(t.Context(), parse(t, s.Listener.Addr().String()+"/o/r:t"), amd64)
+	if _, ok := errors.AsType[*image.UnreachableError](err); !ok || !strings.Contains(err.Error(), "certificate") {
+		t.Errorf("a certificate that nobody signed: %v", err)
 	}
 }
