@@ -64,10 +64,13 @@ func scripts(t *testing.T, dir string) {
 			e.Setenv("HOME", filepath.Join(e.WorkDir, "home"))
 			return os.Mkdir(filepath.Join(e.WorkDir, "home"), 0o700)
 		},
-		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"status": status, "registry-gone": registryGone, "nothing-left": nothingLeft, "eventually": eventually,
-		},
+		Cmds: commands,
 	})
+}
+
+// commands are what the scripts have besides testscript's own.
+var commands = map[string]func(*testscript.TestScript, bool, []string){
+	"status": status, "registry-gone": registryGone, "nothing-left": nothingLeft, "eventually": eventually,
 }
 
 func shm() string {
