@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -100,11 +101,15 @@ func killed(t *testing.T, g *Group) {
 // TestKillWhileJoined: it must not be us.
 func TestKillWhileJoined(t *testing.T) {
 	g := group(t, pids(10))
+	cmd := exec.Command("/bin/sleep", "60")
+	cmd.SysProcAttr = &syscall.SysProcAttr{UseCgroupFD: g.Fd() >= 0, CgroupFD: g.Fd()}
 	offMain(func() {
-		if err := errors.Join(g.Join(), g.Kill(), g.Remove()); err != nil {
+		// With somebody to kill Kill freezes the group, this thread not included.
+		if err := errors.Join(g.Join(), cmd.Start(), g.Kill(), g.Remove()); err != nil {
 			t.Error(err)
 		}
 	})
+	_ = cmd.Wait()
 }
 
 // TestCrash kills the starter with what it has started still running, as a
@@ -169,5 +174,16 @@ func TestCleanRefuses(t *testing.T) {
 	}
 	if err := Clean([]string{filepath.Join(tmp, "not", prefix+"there")}); err != nil {
 		t.Errorf("cleaning what is not there: %v", err)
+	}
+	g := group(t, pids(10)) // a cgroup of another name, which we may remove
+	other := g.Paths()[0] + "/other"
+	if err := os.Mkdir(other, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := Clean([]string{other}); err == nil || !strings.Contains(err.Error(), "not a path that umiak makes") {
+		t.Errorf("cleaning another's cgroup: %v", err)
+	}
+	if _, err := os.Stat(other); err != nil {
+		t.Error(err)
 	}
 }
