@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 
 	"github.com/spf13/pflag"
@@ -72,6 +73,9 @@ func (o *fetchOptions) fetch(ctx context.Context, name string) (*fetched, error)
 	platform, err := o.wanted()
 	if err != nil {
 		return nil, err
+	}
+	if os.Geteuid() != 0 {
+		return nil, hinted(errors.New("umiak needs root for now: to give an image's files their owners, and a container its namespaces"), "sudo umiak …")
 	}
 	c, err := o.app.openCache()
 	if err != nil {

@@ -75,15 +75,18 @@ func (d *demo) run(ctx context.Context) (err error) {
 	d.say("A registry on loopback, %s, now holds it as `demo`. All that umiak keeps goes to a directory of the demo.", d.addr)
 	fmt.Fprintf(d.stdout, "$ export UMIAK_ROOT=%s\n", d.store())
 	if !d.root {
-		d.say("You are not root. Pulling, listing and explaining need no privilege and are shown; running a container needs " +
-			"root for its namespaces, mounts and limits, so those steps are left out. To see them: make demo, as root.")
+		d.say("You are not root, and umiak needs root for now: to give an image's files their owners, and a container " +
+			"its namespaces, mounts and limits. What it would do is left out below. To see it: sudo make demo.")
 	}
 	left := 0
 	for _, s := range steps(d.addr+"/demo", d.digest) {
 		if s.offline { // from here on nobody answers
 			stop()
 		}
-		if s.needsRoot && !d.root {
+		if s.plain && d.root {
+			continue
+		}
+		if !s.plain && !d.root {
 			left++
 			d.say("%s\n  $ %s\n  Left out: this needs root.", s.say, commandLine(s.args))
 			continue
