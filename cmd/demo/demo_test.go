@@ -171,7 +171,7 @@ func TestDemoWithoutRoot(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, want := range []string{"You are not root.", "Left out: this needs root.", "11 were left out for want of root."} {
+	for _, want := range []string{"You are not root", "Left out: this needs root.", "11 were left out for want of root."} {
 		if !strings.Contains(printed, want) {
 			t.Errorf("not shown: %q", want)
 		}

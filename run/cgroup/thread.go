@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"slices"
 	"strconv"
 
 	"golang.org/x/sys/unix"
@@ -70,7 +71,10 @@ func (g *Group) Leave() error {
 		return nil
 	}
 	var errs []error
-	for _, d := range g.dirs {
+	// The process limit first: the program runs by now and must not see the room for long.
+	dirs := slices.Clone(g.dirs)
+	slices.SortStableFunc(dirs, func(a, b *dir) int { return len(b.noRoom) - len(a.noRoom) })
+	for _, d := range dirs {
 		if d.version != 1 {
 			continue
 		}
