@@ -18,6 +18,7 @@ import (
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 
+	"github.com/umiak/umiak/run/cgroup"
 	"github.com/umiak/umiak/run/child"
 	"github.com/umiak/umiak/run/pty"
 	"github.com/umiak/umiak/run/spec"
@@ -469,6 +470,12 @@ func TestDiesWithParent(t *testing.T) {
 			}
 			cmd.Process.Kill()
 			cmd.Wait()
+			defer func() { // as the next start's sweep would
+				paths, err := cgroup.PathsOf("dies-" + string(mode))
+				if err := errors.Join(err, cgroup.Clean(paths)); err != nil {
+					t.Error(err)
+				}
+			}()
 			// The pipe ends when the last process that holds it is gone.
 			r.SetReadDeadline(time.Now().Add(10 * time.Second))
 			if _, err := io.Copy(io.Discard, r); err != nil {
@@ -481,11 +488,11 @@ func TestDiesWithParent(t *testing.T) {
 // thatDies is a umiak that starts a container and then waits to be killed.
 func thatDies(arg string) {
 	base, mode, _ := strings.Cut(arg, " ")
-	sp, err := spec.New(spec.Image{}, spec.Files{}, spec.Options{ID: "dies", Args: []string{"probe", "sleep"}, RootPath: filepath.Join(base, "state/1/root")})
+	sp, err := spec.New(spec.Image{}, spec.Files{}, spec.Options{ID: "dies-" + mode, Args: []string{"probe", "sleep"}, RootPath: filepath.Join(base, "state/1/root")})
 	if err != nil {
 		panic(err)
 	}
-	k, err := Start(Config{ID: "dies", Spec: sp, Mode: child.Mode(mode), Overlay: &Overlay{Base: base, Lower: "roots/r/rootfs", Upper: "state/1/upper", Work: "state/1/work"}})
+	k, err := Start(Config{ID: "dies-" + mode, Spec: sp, Mode: child.Mode(mode), Overlay: &Overlay{Base: base, Lower: "roots/r/rootfs", Upper: "state/1/upper", Work: "state/1/work"}})
 	if err != nil {
 		panic(err)
 	}

@@ -26,12 +26,18 @@ func main() {
 	d := demo{root: os.Geteuid() == 0, stdout: os.Stdout, stderr: os.Stderr}
 	flag.StringVar(&d.umiak, "umiak", "bin/umiak", "the umiak to show")
 	flag.BoolVar(&d.keep, "keep", false, "keep the directory of the demo (what was pulled, and box)")
+	fill := flag.String("fill", "", "only pull the demo's image into the cache `DIR`, and print its name")
 	flag.Parse()
 	if flag.NArg() > 0 {
 		flag.Usage()
 		os.Exit(2)
 	}
-	err := d.run(ctx)
+	err := error(nil)
+	if *fill != "" {
+		err = d.fill(ctx, *fill)
+	} else {
+		err = d.run(ctx)
+	}
 	switch {
 	case err == nil:
 	case ctx.Err() != nil:
