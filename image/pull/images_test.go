@@ -70,8 +70,13 @@ func TestOtherVersions(t *testing.T) {
 	c := openCache(t, dir)
 	ref := reg.push(t, "o/r:t", build(t, []string{"a", "1"}))
 	mustPull(t, ref, Options{Cache: c}).Root.Close()
+	now, err := c.Ref(key(ref, image.HostPlatform()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	newer := strings.Replace(string(now), `{"version":1,`, `{"version":2,`, 1)
 	other := key(parse(t, "future"), image.HostPlatform())
-	for _, data := range []string{`{"version":2,"reference":"future"}`, `{"version":1,"reference":"future","manifest":"e30="}`, `x`} {
+	for _, data := range []string{newer, `{"version":2,"reference":"future"}`, `{"version":1,"reference":"future","manifest":"e30="}`, `x`} {
 		if err := c.SetRef(other, []byte(data)); err != nil {
 			t.Fatal(err)
 		}

@@ -118,7 +118,7 @@ func (s *server) imageLayer() image.Layer {
 }
 
 func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	if s.authenticate != "" && r.Header.Get("Authorization") == "" {
+	if auth := r.Header.Get("Authorization"); s.authenticate != "" && (auth == "" || auth == "Bearer ") {
 		w.Header().Set("WWW-Authenticate", s.authenticate)
 		http.Error(w, `{"errors":[{"code":"UNAUTHORIZED","message":"log in first"}]}`, http.StatusUnauthorized)
 		return

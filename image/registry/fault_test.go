@@ -47,14 +47,14 @@ func TestTransfer(t *testing.T) {
 		limit time.Duration
 	}{
 		{"nothing goes wrong", func(s *server, w http.ResponseWriter, r *http.Request, _ int) { w.Write(s.layer) }, "", nil, 0},
-		{"cut three times, taken up each time", func(s *server, w http.ResponseWriter, r *http.Request, n int) {
+		{"cut seven times, further on each time", func(s *server, w http.ResponseWriter, r *http.Request, n int) {
 			b := part(w, r, s.layer)
-			if first(n, 3) {
-				sendBody(w, broken(b[:min(cut, len(b))], io.ErrUnexpectedEOF))
+			if first(n, 7) {
+				sendBody(w, broken(b[:40_000], io.ErrUnexpectedEOF))
 			} else {
 				sendBody(w, bytes.NewReader(b))
 			}
-		}, "", nil, 2 * time.Second},
+		}, "", nil, 3 * time.Second},
 		{"reset once, ranges ignored", func(s *server, w http.ResponseWriter, r *http.Request, n int) {
 			if first(n, 1) {
 				sendBody(w, broken(s.layer[:cut], syscall.ECONNRESET))
