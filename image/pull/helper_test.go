@@ -38,7 +38,7 @@ type testRegistry struct {
 	before func(w http.ResponseWriter, r *http.Request) bool
 }
 
-func serve(t *testing.T) *testRegistry {
+func serve(t testing.TB) *testRegistry {
 	t.Helper()
 	reg := &testRegistry{gets: make(map[string]int)}
 	inner := ggcr.New(ggcr.Logger(log.New(io.Discard, "", 0)))
@@ -83,7 +83,7 @@ func (r *testRegistry) count(part string) (n int) {
 	return n
 }
 
-func (r *testRegistry) push(t *testing.T, ref string, img v1.Image) image.Reference {
+func (r *testRegistry) push(t testing.TB, ref string, img v1.Image) image.Reference {
 	t.Helper()
 	tag, err := name.NewTag(r.host + "/" + ref)
 	if err == nil {
@@ -95,7 +95,7 @@ func (r *testRegistry) push(t *testing.T, ref string, img v1.Image) image.Refere
 	return parse(t, r.host+"/"+ref)
 }
 
-func parse(t *testing.T, s string) image.Reference {
+func parse(t testing.TB, s string) image.Reference {
 	t.Helper()
 	ref, err := image.Parse(s)
 	if err != nil {
@@ -105,12 +105,12 @@ func parse(t *testing.T, s string) image.Reference {
 }
 
 // layer is a gzipped tar of files, given as name, content, name, content.
-func layer(t *testing.T, files ...string) v1.Layer {
+func layer(t testing.TB, files ...string) v1.Layer {
 	t.Helper()
 	return static.NewLayer(compress(t, tarOf(t, files...)), types.OCILayer)
 }
 
-func tarOf(t *testing.T, files ...string) []byte {
+func tarOf(t testing.TB, files ...string) []byte {
 	t.Helper()
 	var b bytes.Buffer
 	w := tar.NewWriter(&b)
@@ -129,7 +129,7 @@ func tarOf(t *testing.T, files ...string) []byte {
 	return b.Bytes()
 }
 
-func compress(t *testing.T, b []byte) []byte {
+func compress(t testing.TB, b []byte) []byte {
 	t.Helper()
 	var z bytes.Buffer
 	w := gzip.NewWriter(&z)
@@ -151,7 +151,7 @@ type tarLayer struct {
 func (l tarLayer) DiffID() (v1.Hash, error) { return l.diffID, nil }
 
 // build makes an image of layers that are each given as for tarOf.
-func build(t *testing.T, layers ...[]string) v1.Image {
+func build(t testing.TB, layers ...[]string) v1.Image {
 	t.Helper()
 	img := mutate.MediaType(empty.Image, types.OCIManifestSchema1)
 	img = mutate.ConfigMediaType(img, types.OCIConfigJSON)
@@ -170,7 +170,7 @@ func build(t *testing.T, layers ...[]string) v1.Image {
 	})
 }
 
-func withConfig(t *testing.T, img v1.Image, edit func(*v1.ConfigFile)) v1.Image {
+func withConfig(t testing.TB, img v1.Image, edit func(*v1.ConfigFile)) v1.Image {
 	t.Helper()
 	c, err := img.ConfigFile()
 	if err == nil {
@@ -184,7 +184,7 @@ func withConfig(t *testing.T, img v1.Image, edit func(*v1.ConfigFile)) v1.Image 
 	return img
 }
 
-func openCache(t *testing.T, dir string) *cache.Cache {
+func openCache(t testing.TB, dir string) *cache.Cache {
 	t.Helper()
 	c, err := cache.Open(dir)
 	if err != nil {
@@ -195,7 +195,7 @@ func openCache(t *testing.T, dir string) *cache.Cache {
 }
 
 // mustPull pulls from registries and closes the lease at the end of the test.
-func mustPull(t *testing.T, ref image.Reference, o Options) *Result {
+func mustPull(t testing.TB, ref image.Reference, o Options) *Result {
 	t.Helper()
 	if o.Source == nil && !o.Never {
 		o.Source = registry.New(registry.Options{})
@@ -218,7 +218,7 @@ func (r *Result) file(name string) string {
 }
 
 // nobody is a source that must not be asked.
-type nobody struct{ t *testing.T }
+type nobody struct{ t testing.TB }
 
 func (n nobody) Resolve(context.Context, image.Reference, image.Platform) (*image.Image, error) {
 	n.t.Error("the source was asked to resolve")
@@ -231,7 +231,7 @@ func (n nobody) Open(context.Context, image.Reference, image.Layer) (io.ReadClos
 }
 
 // contents lists what is in a cache, apart from what belongs to an empty one.
-func contents(t *testing.T, dir string) []string {
+func contents(t testing.TB, dir string) []string {
 	t.Helper()
 	var list []string
 	for _, sub := range []string{"tmp", "blobs/sha256", "roots", "refs"} {
