@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
+	"os/exec"
 	"os/signal"
 	"path/filepath"
 	"strconv"
@@ -28,8 +29,12 @@ func TestMain(m *testing.M) {
 		probe(os.Args[1], os.Args[2:])
 		return
 	}
-	if os.Args[0] == "umiak-that-dies" {
+	switch os.Args[0] {
+	case "umiak-that-dies":
 		thatDies(os.Args[1])
+		return
+	case "umiak-that-passes":
+		thatPasses(os.Args[1])
 		return
 	}
 	os.Exit(m.Run())
@@ -85,12 +90,49 @@ func probe(what string, args []string) {
 		os.Exit(42)
 	case "eat":
 		eat()
+	case "fd3":
+		if _, err := os.NewFile(3, "3").WriteString("through 3"); err != nil {
+			os.Exit(1)
+		}
+	case "openexe":
+		// While it runs opening it for writing is refused anyway (ETXTBSY); what counts is later.
+		var st unix.Statfs_t
+		err := unix.Statfs("/proc/1/exe", &st)
+		fmt.Println(err, st.Flags&unix.ST_RDONLY != 0)
+	case "orphans":
+		orphans()
 	case "fork":
 		forkMany()
+	case "leave":
+		syscall.ForkExec("/proc/self/exe", []string{"probe", "exit", "0"}, &syscall.ProcAttr{})
 	case "kill":
 		syscall.Kill(os.Getpid(), syscall.SIGKILL)
 		time.Sleep(time.Second)
 	}
+}
+
+// orphans leaves grandchildren to the init and waits until it has reaped them.
+func orphans() {
+	for range 5 {
+		// A child that starts another and ends at once.
+		if err := (&exec.Cmd{Path: "/proc/self/exe", Args: []string{"probe", "leave"}}).Run(); err != nil {
+			fmt.Println(err)
+			os.Exit(1)
+		}
+	}
+	for range 100 {
+		zombies := 0
+		for _, n := range names("/proc") {
+			if b := read("/proc/" + n + "/stat"); strings.Contains(b, ") Z ") {
+				zombies++
+			}
+		}
+		if zombies == 0 && len(names("/proc")) > 0 {
+			return
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+	os.Exit(9)
 }
 
 func eat() {

@@ -30,6 +30,10 @@ type Config struct {
 	Stdio [3]*os.File
 	// Terminal, if the spec asks for one, is a terminal made by pty.Open, in place of Stdio.
 	Terminal *pty.Pair
+	// Init puts this program, as an init that reaps, before the command.
+	Init bool
+	// PreserveFds is how many of this process's descriptors from 3 on the command inherits.
+	PreserveFds int
 	// Resolve follows the image's symbolic links inside its root; see child.Config.
 	Resolve func(string) (string, error)
 	// Mode is how the child is born; "" is the best there is.
@@ -91,7 +95,7 @@ func Start(c Config) (*Container, error) {
 }
 
 func (k *Container) start(c Config) error {
-	in, err := open()
+	in, err := open(c)
 	if err != nil {
 		return err
 	}
@@ -108,7 +112,14 @@ func (k *Container) start(c Config) error {
 			k.ended <- k.wait()
 		}
 	})
-	return <-started
+	if err := <-started; err != nil {
+		return err
+	}
+	if err := in.started(); err != nil {
+		<-k.ended
+		return err
+	}
+	return nil
 }
 
 // clone makes the child, in its cgroup from birth: on v1 by joining it for a moment, which only

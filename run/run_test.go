@@ -5,6 +5,7 @@ import (
 	"debug/elf"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"os/exec"
@@ -361,6 +362,66 @@ func TestSignals(t *testing.T) {
 	}
 }
 
+func TestInit(t *testing.T) {
+	eachMode(t, func(t *testing.T, s *stage, mode child.Mode) {
+		c := s.config(mode, "probe", "look")
+		c.Init = true
+		v := s.look(c)
+		if v.Pid == 1 || v.Ppid != 1 || len(v.Fds) > 6 {
+			t.Errorf("pid %d, parent %d, descriptors %v: want a child of an init", v.Pid, v.Ppid, v.Fds)
+		}
+		for _, x := range []struct {
+			args []string
+			want Status
+		}{{[]string{"probe", "exit", "7"}, Status{Code: 7}}, {[]string{"probe", "kill"}, Status{Code: 137}}, {[]string{"probe", "orphans"}, Status{Code: 0}}} {
+			c := s.config(mode, x.args...)
+			c.Init = true
+			if st, out, err := s.run(c); err != nil || st != x.want {
+				t.Errorf("%q: %+v, %v; want %+v (%s)", x.args, st, err, x.want, out)
+			}
+		}
+		c = s.config(mode, "nosuch")
+		c.Init = true
+		_, _, err := s.run(c)
+		if e, ok := errors.AsType[*child.Error](err); !ok || !e.Exec || e.Errno != syscall.ENOENT {
+			t.Errorf("a command that is not there: %v", err)
+		}
+	})
+}
+
+// A container's root must not be able to write to the host's umiak through /proc/1/exe.
+func TestInitCannotBeWrittenTo(t *testing.T) {
+	s := newStage(t)
+	c := s.config(child.Vfork, "probe", "openexe")
+	c.Init = true
+	st, out, err := s.run(c)
+	if err != nil || st.Code != 0 || out != "<nil> true\n" {
+		t.Errorf("%+v, %v: %s", st, err, out)
+	}
+}
+
+func TestPreserveFds(t *testing.T) {
+	eachMode(t, func(t *testing.T, s *stage, mode child.Mode) {
+		r, w, err := os.Pipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer r.Close()
+		// Descriptor 3 is somebody else's in a test: a process of its own has it free.
+		cmd := exec.Command("/proc/self/exe")
+		s.config(mode, "probe", "fd3")
+		cmd.Args = []string{"umiak-that-passes", s.base + " " + string(mode)}
+		cmd.ExtraFiles, cmd.Stderr = []*os.File{w}, os.Stderr
+		if err := cmd.Run(); err != nil {
+			t.Fatal(err)
+		}
+		w.Close()
+		if got, _ := io.ReadAll(r); string(got) != "through 3" {
+			t.Errorf("descriptor 3 got %q", got)
+		}
+	})
+}
+
 func TestHandles(t *testing.T) {
 	const status = "Name:\tx\nSigBlk:\t0000000000000000\nSigIgn:\t0000000000000001\nSigCgt:\t0000000000004000\n"
 	for s, want := range map[syscall.Signal]bool{syscall.SIGHUP: true, syscall.SIGTERM: true, syscall.SIGINT: false} {
@@ -482,6 +543,22 @@ func TestDiesWithParent(t *testing.T) {
 				t.Errorf("the container lives on: %v", err)
 			}
 		})
+	}
+}
+
+// thatPasses is a umiak whose descriptor 3 is for the command.
+func thatPasses(arg string) {
+	base, mode, _ := strings.Cut(arg, " ")
+	sp, err := spec.New(spec.Image{}, spec.Files{}, spec.Options{ID: "passes-" + mode, Args: []string{"probe", "fd3"}, RootPath: filepath.Join(base, "state/1/root")})
+	if err != nil {
+		panic(err)
+	}
+	k, err := Start(Config{ID: "passes-" + mode, Spec: sp, Mode: child.Mode(mode), PreserveFds: 1, Overlay: &Overlay{Base: base, Lower: "roots/r/rootfs", Upper: "state/1/upper", Work: "state/1/work"}})
+	if err != nil {
+		panic(err)
+	}
+	if st, err := k.Wait(); err != nil || st.Code != 0 {
+		panic(fmt.Sprint(st, err))
 	}
 }
 

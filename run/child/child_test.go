@@ -48,12 +48,19 @@ func compile(t *testing.T, c Config) *List {
 func TestGolden(t *testing.T) {
 	masked := func(p string) bool { return p == "/proc/acpi" || p == "/sys/firmware" }
 	for name, c := range map[string]Config{
-		"default":  {Overlay: overlay, IsDir: masked},
+		"default": {Overlay: overlay, IsDir: masked},
+		"all": {
+			Overlay: overlay, Filter: &Filter{Program: make([]byte, 80)}, Init: "/usr/bin/umiak", InitReport: 12, ParentFd: 7, Preserve: 2,
+			IsDir: func(p string) bool { return p == "/src" },
+		},
 		"terminal": {Overlay: overlay, Terminal: &Terminal{MountFd: 8, SlaveFd: 9}, ParentFd: 7},
 		"v1":       {Hierarchies: []Hierarchy{{"memory", []string{"memory"}}, {"systemd", []string{"none", "name=systemd"}}}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			c.Spec = readSpec(t)
+			if name == "all" {
+				c.Spec = everything(c.Spec)
+			}
 			got := compile(t, c).String()
 			file := "testdata/" + name + ".golden"
 			if *update {
@@ -72,6 +79,22 @@ func TestGolden(t *testing.T) {
 	}
 }
 
+// everything asks for what a plain run does not.
+func everything(s *specs.Spec) *specs.Spec {
+	s.Linux.Sysctl = map[string]string{"kernel.shm_rmid_forced": "1"}
+	s.Linux.Devices = []specs.LinuxDevice{{Path: "/dev/net/tun", Type: "c", Major: 10, Minor: 200}}
+	s.Mounts = append(s.Mounts,
+		specs.Mount{Destination: "/a/b", Source: "/src", Type: "bind", Options: []string{"rbind", "rro", "nosuid"}},
+		specs.Mount{Destination: "/s", Source: "/src", Type: "bind", Options: []string{"rbind", "rshared"}},
+		specs.Mount{Destination: "/f", Source: "/file", Type: "bind", Options: []string{"bind", "rslave", "ro"}})
+	s.Root.Readonly = true
+	s.Process.User.UID, s.Process.User.GID, s.Process.User.AdditionalGids = 1000, 1000, []uint32{1000, 27}
+	s.Process.Cwd = "/work/dir"
+	adj := -5
+	s.Process.OOMScoreAdj = &adj
+	return s
+}
+
 // What a list cannot express must be refused: a spec's request is never dropped.
 func TestRefuses(t *testing.T) {
 	for name, change := range map[string]func(*specs.Spec){
@@ -83,10 +106,12 @@ func TestRefuses(t *testing.T) {
 		"a user namespace": func(s *specs.Spec) {
 			s.Linux.Namespaces = append(s.Linux.Namespaces, specs.LinuxNamespace{Type: specs.UserNamespace})
 		},
-		"seccomp":               func(s *specs.Spec) { s.Linux.Seccomp = &specs.LinuxSeccomp{} },
+		"seccomp uncompiled":    func(s *specs.Spec) { s.Linux.Seccomp = &specs.LinuxSeccomp{} },
 		"apparmor":              func(s *specs.Spec) { s.Process.ApparmorProfile = "x" },
 		"selinux":               func(s *specs.Spec) { s.Process.SelinuxLabel = "x" },
-		"sysctl":                func(s *specs.Spec) { s.Linux.Sysctl = map[string]string{"a": "b"} },
+		"sysctl without /proc":  func(s *specs.Spec) { s.Mounts, s.Linux.Sysctl = nil, map[string]string{"a": "b"} },
+		"a device elsewhere":    func(s *specs.Spec) { s.Linux.Devices = []specs.LinuxDevice{{Path: "/x", Type: "c"}} },
+		"a device of no type":   func(s *specs.Spec) { s.Linux.Devices = []specs.LinuxDevice{{Path: "/dev/x", Type: "z"}} },
 		"hooks":                 func(s *specs.Spec) { s.Hooks = &specs.Hooks{} },
 		"an unknown rlimit":     func(s *specs.Spec) { s.Process.Rlimits = []specs.POSIXRlimit{{Type: "RLIMIT_X"}} },
 		"unknown capability":    func(s *specs.Spec) { s.Process.Capabilities.Bounding = []string{"CAP_X"} },
@@ -204,6 +229,27 @@ func TestLoop(t *testing.T) {
 	e := k.list.failure(op, errno)
 	if e.Step != "the last step" || e.Call != "close(1048576)" || !errors.Is(e, syscall.EBADF) {
 		t.Errorf("%+v", e)
+	}
+}
+
+// An option that reads back as something else than was set is a failure.
+func TestReadBack(t *testing.T) {
+	for name, build := range map[string]func(k *compiler){
+		"exact": func(k *compiler) { k.want(k.do("getpid", unix.SYS_GETPID), 1<<40) },
+		"same": func(k *compiler) {
+			o := k.do("getrlimit", unix.SYS_GETRLIMIT, num(unix.RLIMIT_NOFILE), data(make([]byte, 16), "{}"))
+			o.Kind, o.Expect = same, []byte("0123456789abcdef")
+		},
+	} {
+		k := &compiler{list: List{Slots: []string{""}}}
+		build(k)
+		p, err := k.list.assemble()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if op, errno := p.run(); op != 0 || errno != notAsAsked {
+			t.Errorf("%s: stopped at %d with %v", name, op, errno)
+		}
 	}
 }
 

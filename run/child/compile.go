@@ -24,6 +24,15 @@ type Config struct {
 	Terminal *Terminal
 	// ParentFd is a pidfd of the parent: a child that finds its parent dead does not start.
 	ParentFd int
+	// Filter is the spec's seccomp profile, compiled; nil for none.
+	Filter *Filter
+	// Init is this program, to be run as the container's first process that starts the command
+	// and reaps what is left of others; "" runs the command as the first process.
+	Init string
+	// InitReport is the end of a pipe on which the init says why the command did not start.
+	InitReport int
+	// Preserve is how many descriptors from 3 on the command inherits.
+	Preserve int
 	// Hierarchies are what a mount of type cgroup shows; empty for cgroup v2.
 	Hierarchies []Hierarchy
 	// Resolve gives a path of the root with the image's symbolic links followed inside it and
@@ -51,6 +60,12 @@ type Terminal struct {
 	SlaveFd int
 }
 
+// Filter is a seccomp filter as seccomp(2) takes it.
+type Filter struct {
+	Program []byte // struct sock_filter, 8 bytes each
+	Flags   uint64 // SECCOMP_FILTER_FLAG_…
+}
+
 // Hierarchy is a cgroup v1 hierarchy: the directory it shows at and its mount options.
 type Hierarchy struct {
 	Name    string
@@ -65,14 +80,17 @@ type compiler struct {
 	root Slot // the directory that will be /
 	err  error
 	null Slot // our own /dev/null, for masks
+	exe  Slot // this program, for --init
 	// known are directories of the root that we hold open: mounts of our own.
 	known map[string]Slot
+	// clones are trees of the host's that were taken early, by destination.
+	clones map[string]Slot
 }
 
 // Compile turns a spec into the list of calls. It opens nothing and asks the kernel nothing, so
 // the same spec gives the same list anywhere.
 func Compile(c Config) (*List, error) {
-	k := &compiler{Config: c, list: List{Slots: []string{""}}, known: map[string]Slot{}}
+	k := &compiler{Config: c, list: List{Slots: []string{""}, Pass: c.Preserve}, known: map[string]Slot{}, clones: map[string]Slot{}}
 	if k.IsDir == nil {
 		k.IsDir = func(string) bool { return false }
 	}
@@ -82,9 +100,11 @@ func Compile(c Config) (*List, error) {
 	// The tutorial's line, in its order.
 	for _, step := range []func(){
 		k.mountNamespace,
+		k.initProgram,
 		k.rootfs,
 		k.mounts,
 		k.devices,
+		k.sysctls,
 		k.maskedPaths,
 		k.readonlyPaths,
 		k.readonlyRoot,
@@ -97,7 +117,6 @@ func Compile(c Config) (*List, error) {
 		k.workingDirectory,
 		k.limits,
 		k.privileges,
-		k.dieWithParent,
 		k.program,
 	} {
 		step()
@@ -139,8 +158,8 @@ func (k *compiler) check() error {
 		asked bool
 		name  string
 	}{
-		{s.Linux.Seccomp != nil, "linux.seccomp"}, {s.Process.ApparmorProfile != "", "process.apparmorProfile"},
-		{s.Process.SelinuxLabel != "", "process.selinuxLabel"}, {len(s.Linux.Sysctl) > 0, "linux.sysctl"},
+		{s.Linux.Seccomp != nil && k.Filter == nil, "linux.seccomp without a compiled filter"}, {s.Process.ApparmorProfile != "", "process.apparmorProfile"},
+		{s.Process.SelinuxLabel != "", "process.selinuxLabel"},
 		{len(s.Linux.UIDMappings) > 0, "linux.uidMappings"}, {s.Hooks != nil, "hooks"},
 		{s.Linux.RootfsPropagation != "", "linux.rootfsPropagation"}, {s.Process.Scheduler != nil, "process.scheduler"},
 		{s.Process.IOPriority != nil, "process.ioPriority"}, {len(s.Linux.NetDevices) > 0, "linux.netDevices"},

@@ -1,6 +1,7 @@
 package child
 
 import (
+	"encoding/binary"
 	"fmt"
 	"syscall"
 	"unsafe"
@@ -22,6 +23,10 @@ type rawOp struct {
 	save   Slot
 	kind   Kind
 	allow  [2]syscall.Errno
+	want   uintptr        // exact: the result
+	expect unsafe.Pointer // same: what the call is to write to got, size bytes of it
+	got    unsafe.Pointer
+	size   int
 }
 
 const missing = ^uintptr(0) // a slot whose call met an allowed error
@@ -36,6 +41,10 @@ func (l *List) assemble() (*program, error) {
 			return nil, fmt.Errorf("assembling %s: more than the child can hold", o.Name)
 		}
 		copy(r.allow[:], o.Allow)
+		r.want = uintptr(o.Want)
+		if o.Kind == same {
+			r.expect, r.got, r.size = unsafe.Pointer(unsafe.SliceData(o.Expect)), unsafe.Pointer(unsafe.SliceData(o.Args[1].Data)), len(o.Expect)
+		}
 		for j, a := range o.Args {
 			v, err := p.address(a)
 			if err != nil {
@@ -61,7 +70,10 @@ func (p *program) address(a Arg) (uintptr, error) {
 		p.keep = append(p.keep, b)
 		return uintptr(unsafe.Pointer(b)), nil
 	case argData:
-		p.keep = append(p.keep, a.Data)
+		p.keep = append(p.keep, a.Data, a.Points)
+		if len(a.Points) > 0 {
+			binary.NativeEndian.PutUint64(a.Data[8:], uint64(uintptr(unsafe.Pointer(unsafe.SliceData(a.Points)))))
+		}
 		return uintptr(unsafe.Pointer(unsafe.SliceData(a.Data))), nil
 	case argList:
 		l, err := syscall.SlicePtrFromStrings(a.List)
@@ -110,8 +122,8 @@ next:
 				return i, e
 			}
 			r = missing
-		case o.kind == zero && r != 0:
-			return i, syscall.ESRCH
+		case o.kind == exact && r != o.want, o.kind == same && !equal(o.expect, o.got, o.size):
+			return i, notAsAsked
 		}
 		p.slots[o.save%maxSlots] = r
 	}
@@ -119,6 +131,24 @@ next:
 		return last, syscall.EACCES
 	}
 	return last, syscall.ENOENT
+}
+
+// notAsAsked is the error of a call whose result was not the one promised: EBADE, which no call
+// here returns by itself.
+const notAsAsked = syscall.EBADE
+
+// equal compares memory.
+//
+//go:nosplit
+//go:norace
+//go:nocheckptr
+func equal(a, b unsafe.Pointer, size int) bool {
+	for i := 0; i < size; i++ {
+		if *(*byte)(unsafe.Add(a, i)) != *(*byte)(unsafe.Add(b, i)) {
+			return false
+		}
+	}
+	return true
 }
 
 // passedOver says whether execvp(3) goes on to the next directory of PATH after this error.

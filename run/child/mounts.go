@@ -3,6 +3,8 @@ package child
 import (
 	"encoding/binary"
 	"fmt"
+	"maps"
+	"path"
 	"slices"
 	"strings"
 	"syscall"
@@ -15,6 +17,7 @@ import (
 func (k *compiler) mountNamespace() {
 	k.begin("make files with the modes we say")
 	k.do("umask", unix.SYS_UMASK, num(0))
+	k.sharedBinds()
 	k.begin("keep our mounts from reaching the host")
 	k.do("mount", unix.SYS_MOUNT, null, text("/"), null, named(unix.MS_REC|unix.MS_SLAVE, "MS_REC|MS_SLAVE"), null)
 }
@@ -28,7 +31,7 @@ func (k *compiler) rootfs() {
 		k.begin("take the directory as the root")
 		const how = unix.OPEN_TREE_CLONE | unix.OPEN_TREE_CLOEXEC | unix.AT_RECURSIVE
 		k.root = k.save(k.do("open_tree", unix.SYS_OPEN_TREE, cwd, text(where), named(how, "CLONE|AT_RECURSIVE")), "root")
-		k.setAttr(k.slot(k.root), unix.MOUNT_ATTR_NODEV, "NODEV", 0)
+		k.setAttr(k.slot(k.root), unix.MOUNT_ATTR_NODEV, unix.MS_PRIVATE, 0)
 	} else {
 		k.begin("the image's files, and a layer for our own")
 		// A descriptor of the parent's would lead into the parent's mount namespace, where the
@@ -58,10 +61,17 @@ func (k *compiler) newFS(fstype, name string, params []string, attrs uint64, sho
 	return k.save(k.do("fsmount", unix.SYS_FSMOUNT, k.slot(fs), named(unix.FSMOUNT_CLOEXEC, "CLOEXEC"), named(attrs, shown)), name)
 }
 
-// setAttr sets mount attributes by descriptor; recursive is AT_RECURSIVE or 0.
-func (k *compiler) setAttr(mount Arg, attrs uint64, shown string, recursive uint64) {
+// setAttr sets mount attributes and propagation by descriptor; recursive is AT_RECURSIVE or 0.
+func (k *compiler) setAttr(mount Arg, attrs, propagation, recursive uint64) {
 	attr := make([]byte, 32) // struct mount_attr, MOUNT_ATTR_SIZE_VER0: set, clear, propagation, userns
 	binary.NativeEndian.PutUint64(attr, attrs)
+	binary.NativeEndian.PutUint64(attr[16:], propagation&^unix.MS_REC)
+	shown := attrNames(attrs)
+	for name, p := range propagations {
+		if p == propagation&^unix.MS_REC {
+			shown = strings.TrimPrefix(strings.TrimPrefix(shown+"|", "0|")+strings.ToUpper(name), "|")
+		}
+	}
 	how := emptyPath
 	if recursive != 0 {
 		how = named(unix.AT_EMPTY_PATH|unix.AT_RECURSIVE, "AT_EMPTY_PATH|AT_RECURSIVE")
@@ -110,15 +120,57 @@ func cmpOr(a, b string) string {
 // bind shows a part of the host's tree inside. The source is looked up in the child, before the
 // host's tree goes away, by the path that the user gave.
 func (k *compiler) bind(m specs.Mount, o options) {
+	tree, cloned := k.clones[m.Destination]
+	if !cloned {
+		tree = k.cloneTree(m, o)
+	}
+	if o.deep != 0 {
+		k.setAttr(k.slot(tree), o.deep, 0, unix.AT_RECURSIVE)
+	}
+	if o.attrs != 0 {
+		k.setAttr(k.slot(tree), o.attrs, 0, 0)
+	}
+	switch {
+	case o.propagation == 0: // what the host mounts there later does not appear inside
+		k.setAttr(k.slot(tree), 0, unix.MS_PRIVATE, unix.AT_RECURSIVE)
+	case o.propagation&unix.MS_REC != 0:
+		k.setAttr(k.slot(tree), 0, o.propagation, unix.AT_RECURSIVE)
+	default:
+		k.setAttr(k.slot(tree), 0, o.propagation, 0)
+	}
+	k.attach(k.slot(tree), k.mountpoint(m.Destination, !k.IsDir(m.Source)))
+}
+
+func (k *compiler) cloneTree(m specs.Mount, o options) Slot {
 	how, shown := uint64(unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC), "CLONE"
 	if o.recursive {
 		how, shown = how|unix.AT_RECURSIVE, "CLONE|AT_RECURSIVE"
 	}
-	tree := k.save(k.do("open_tree", unix.SYS_OPEN_TREE, cwd, text(m.Source), named(how, shown)), "bind")
-	if o.attrs != 0 {
-		k.setAttr(k.slot(tree), o.attrs, o.shown(), 0)
+	return k.save(k.do("open_tree", unix.SYS_OPEN_TREE, cwd, text(m.Source), named(how, shown)), "bind")
+}
+
+// initProgram takes this program along for --init: by a mount of its own, read-only and attached
+// nowhere, through which nobody inside can write to it (CVE-2019-5736).
+func (k *compiler) initProgram() {
+	if k.Init == "" {
+		return
 	}
-	k.attach(k.slot(tree), k.mountpoint(m.Destination, !k.IsDir(m.Source)))
+	k.begin("take an init along, read-only")
+	const how = unix.OPEN_TREE_CLONE | unix.OPEN_TREE_CLOEXEC
+	k.exe = k.save(k.do("open_tree", unix.SYS_OPEN_TREE, cwd, text(k.Init), named(how, "CLONE")), "init")
+	k.setAttr(k.slot(k.exe), unix.MOUNT_ATTR_RDONLY|unix.MOUNT_ATTR_NOSUID|unix.MOUNT_ATTR_NODEV, 0, 0)
+}
+
+// sharedBinds takes those trees that are to stay in touch with the host's, before the rest of the
+// host's mounts is cut off from ours.
+func (k *compiler) sharedBinds() {
+	for _, m := range k.Spec.Mounts {
+		o, err := parseOptions(m)
+		if err == nil && o.kind == "bind" && o.propagation&unix.MS_SHARED != 0 {
+			k.begin("%s: mounts made here reach the host, as asked", m.Destination)
+			k.clones[m.Destination] = k.cloneTree(m, o)
+		}
+	}
 }
 
 // place attaches a new file system, whose own descriptor then stands for the directory.
@@ -143,7 +195,7 @@ func (k *compiler) cgroupMount(m specs.Mount, o options) {
 		k.attach(k.slot(k.newFS("cgroup", h.Name, h.Options, o.attrs, o.shown())), at)
 	}
 	if o.attrs&unix.MOUNT_ATTR_RDONLY != 0 {
-		k.setAttr(k.slot(tmpfs), unix.MOUNT_ATTR_RDONLY, "RDONLY", 0)
+		k.setAttr(k.slot(tmpfs), unix.MOUNT_ATTR_RDONLY, 0, 0)
 	}
 }
 
@@ -164,11 +216,73 @@ func (k *compiler) devices() {
 		k.do("symlinkat", unix.SYS_SYMLINKAT, text(l[0]), k.slot(dev), text(l[1]))
 	}
 	k.null = k.save(k.open(dev, "null", noLinks), "null")
+	k.moreDevices()
 	if k.Terminal != nil {
 		k.begin("/dev/console: the terminal")
 		k.do("mknodat", unix.SYS_MKNODAT, k.slot(dev), text("console"), named(unix.S_IFREG|0o600, "S_IFREG|0600"), num(0))
 		tree := k.save(k.do("open_tree", unix.SYS_OPEN_TREE, k.host(k.Terminal.SlaveFd, "terminal"), text(""), named(unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC|unix.AT_EMPTY_PATH, "CLONE|AT_EMPTY_PATH")), "console")
 		k.attach(k.slot(tree), k.save(k.open(dev, "console", noLinks), "/dev/console"))
+	}
+}
+
+// moreDevices makes those that the user asked for.
+func (k *compiler) moreDevices() {
+	types := map[string]uint64{"c": unix.S_IFCHR, "u": unix.S_IFCHR, "b": unix.S_IFBLK, "p": unix.S_IFIFO}
+	for _, d := range k.Spec.Linux.Devices {
+		typ, known := types[d.Type]
+		rel := k.relative(d.Path)
+		if !known || !strings.HasPrefix(rel, "dev/") {
+			k.err = fmt.Errorf("device %s of type %q: only devices in /dev are supported", d.Path, d.Type)
+			return
+		}
+		if slices.Contains(defaultDevices, d.Path) {
+			continue
+		}
+		k.begin("%s: a device of the host's, as asked", d.Path)
+		dir := k.root
+		if parent := path.Dir(rel); parent != "." {
+			k.makeDirs(k.root, parent, noLinks)
+			dir = k.directory(k.root, parent, noLinks)
+		}
+		mode := uint64(0o666)
+		if d.FileMode != nil {
+			mode = uint64(d.FileMode.Perm())
+		}
+		at, name := k.slot(dir), text(path.Base(rel))
+		k.do("mknodat", unix.SYS_MKNODAT, at, name, octal(typ|mode), named(unix.Mkdev(uint32(d.Major), uint32(d.Minor)), fmt.Sprintf("%d:%d", d.Major, d.Minor)))
+		if d.UID != nil || d.GID != nil {
+			k.do("fchownat", unix.SYS_FCHOWNAT, at, name, num(uint64(deref(d.UID))), num(uint64(deref(d.GID))), num(unix.AT_SYMLINK_NOFOLLOW))
+		}
+	}
+}
+
+func deref(id *uint32) uint32 {
+	if id == nil {
+		return 0
+	}
+	return *id
+}
+
+// defaultDevices are made for every container.
+var defaultDevices = []string{"/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom", "/dev/tty", "/dev/console", "/dev/ptmx"}
+
+// sysctls sets switches of our namespaces in the /proc that we have just mounted, before it
+// becomes read-only; a path in it can't lead anywhere else (CVE-2025-52881).
+func (k *compiler) sysctls() {
+	proc := k.known["proc"]
+	for _, name := range slices.Sorted(maps.Keys(k.Spec.Linux.Sysctl)) {
+		if proc == 0 {
+			k.err = fmt.Errorf("sysctl %s: it takes a /proc of our own", name)
+			return
+		}
+		k.begin("set %s", name)
+		how := make([]byte, 24)
+		binary.NativeEndian.PutUint64(how[0:], unix.O_WRONLY|unix.O_CLOEXEC)
+		binary.NativeEndian.PutUint64(how[16:], noLinks|unix.RESOLVE_NO_XDEV)
+		file := "sys/" + strings.ReplaceAll(name, ".", "/")
+		f := k.save(k.do("openat2", unix.SYS_OPENAT2, k.slot(proc), text(file), data(how, "{O_WRONLY, RESOLVE_IN_ROOT|NO_SYMLINKS|NO_XDEV}"), num(24)), "sysctl")
+		v := k.Spec.Linux.Sysctl[name]
+		k.do("write", unix.SYS_WRITE, k.slot(f), text(v), num(uint64(len(v))))
 	}
 }
 
@@ -198,7 +312,7 @@ func (k *compiler) readonlyPaths() {
 	for _, p := range k.Spec.Linux.ReadonlyPaths {
 		at := k.save(k.open(k.root, strings.TrimPrefix(p, "/"), noLinks).allow(syscall.ENOENT, syscall.ENOTDIR), p)
 		tree := k.save(k.do("open_tree", unix.SYS_OPEN_TREE, k.slot(at), text(""), named(unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC|unix.AT_EMPTY_PATH|unix.AT_RECURSIVE, "CLONE|AT_EMPTY_PATH|AT_RECURSIVE")), "ro")
-		k.setAttr(k.slot(tree), unix.MOUNT_ATTR_RDONLY, "RDONLY", unix.AT_RECURSIVE)
+		k.setAttr(k.slot(tree), unix.MOUNT_ATTR_RDONLY, 0, unix.AT_RECURSIVE)
 		k.attach(k.slot(tree), at)
 	}
 }
@@ -208,7 +322,7 @@ func (k *compiler) readonlyRoot() {
 		return
 	}
 	k.begin("make the root read-only")
-	k.setAttr(k.slot(k.root), unix.MOUNT_ATTR_RDONLY, "RDONLY", 0)
+	k.setAttr(k.slot(k.root), unix.MOUNT_ATTR_RDONLY, 0, 0)
 }
 
 // pivotRoot makes the tree the root and lets go of the host's. Unlike chroot(2) there is nothing

@@ -33,6 +33,9 @@ type Op struct {
 	// result is then missing, and later calls that would use it are left out.
 	Allow []syscall.Errno `json:",omitempty"`
 	Kind  Kind            `json:",omitempty"`
+	// Want is the result of an exact call; Expect what a same call must write to its second argument.
+	Want   uint64 `json:",omitempty"`
+	Expect []byte `json:",omitempty"`
 }
 
 // Kind says how the result of a call is judged.
@@ -43,8 +46,10 @@ const (
 	// exec does not return when it works. Errors that execvp(3) passes over lead to the next
 	// operation; when the list ends, EACCES is reported if any call met it, else ENOENT.
 	exec
-	// zero must return 0: used for a poll(2) that must find nothing.
-	zero
+	// exact must return Want: a poll(2) that must find nothing, an option that is read back.
+	exact
+	// same must write exactly Expect to its second argument.
+	same
 )
 
 // Slot names a saved result; 0 is none.
@@ -55,10 +60,12 @@ const maxSlots = 2000
 // Arg is one argument of a call.
 type Arg struct {
 	Type ArgType
-	Num  uint64   `json:",omitempty"` // number: the value; fd: the parent's descriptor; slot: which
-	Text string   `json:",omitempty"` // text: what is passed; otherwise how it is printed
-	Data []byte   `json:",omitempty"` // data: a struct passed by address
-	List []string `json:",omitempty"` // list: argv or envp
+	Num  uint64 `json:",omitempty"` // number: the value; fd: the parent's descriptor; slot: which
+	Text string `json:",omitempty"` // text: what is passed; otherwise how it is printed
+	Data []byte `json:",omitempty"` // data: a struct passed by address
+	// Points is what the struct's second word is the address of, if set.
+	Points []byte   `json:",omitempty"`
+	List   []string `json:",omitempty"` // list: argv or envp
 }
 
 // ArgType says what an argument is, and so how it is printed and passed.
@@ -92,6 +99,8 @@ type List struct {
 	Slots []string // names of the slots; Slots[0] is unused
 	// Keep are the parent's descriptors that calls of the list use.
 	Keep []int
+	// Pass is how many descriptors from 3 on the program inherits.
+	Pass int
 }
 
 // String prints the list for a reader: a line a call, the step it belongs to in front.

@@ -74,15 +74,31 @@ func (k *compiler) streams() {
 	}
 }
 
-// parentFd is where the parent's pidfd waits for dieWithParent.
-const parentFd = 3
+// firstKept is the descriptor after those that the program inherits.
+func (k *compiler) firstKept() uint64 { return 3 + uint64(k.Preserve) }
 
-// closeDescriptors closes all but the standard streams, for good: from here on no path can lead
-// out through /proc/self/fd (CVE-2024-21626), and nothing leaks into the program.
+// closeDescriptors closes all but the program's streams, for good: from here on no path can lead
+// out through /proc/self/fd (CVE-2024-21626), and nothing leaks into the program. What the last
+// steps need is kept, by number: first above all of those numbers, so that none lands on another.
 func (k *compiler) closeDescriptors() {
 	k.begin("close every other descriptor")
-	k.do("dup3", unix.SYS_DUP3, k.host(k.ParentFd, "umiak"), num(parentFd), cloexec).allow(syscall.EINVAL)
-	k.do("close_range", unix.SYS_CLOSE_RANGE, num(parentFd+1), named(1<<32-1, "~0"), num(0))
+	first := k.firstKept()
+	kept := []Arg{k.host(k.ParentFd, "umiak")}
+	if k.Init != "" {
+		kept = append(kept, k.slot(k.exe), k.host(k.InitReport, "report"))
+	}
+	above := make([]Slot, len(kept))
+	for i, from := range kept {
+		above[i] = k.save(k.do("fcntl", unix.SYS_FCNTL, from, named(unix.F_DUPFD_CLOEXEC, "F_DUPFD_CLOEXEC"), num(first+uint64(len(kept)))), "kept")
+	}
+	for i := range kept {
+		flags := cloexec
+		if i == 2 { // the init closes its report itself
+			flags = num(0)
+		}
+		k.do("dup3", unix.SYS_DUP3, k.slot(above[i]), num(first+uint64(i)), flags)
+	}
+	k.do("close_range", unix.SYS_CLOSE_RANGE, num(first+uint64(len(kept))), named(1<<32-1, "~0"), num(0))
 }
 
 // workingDirectory makes the working directory if it is missing, as docker does, and enters it:
@@ -138,33 +154,64 @@ func (k *compiler) limits() {
 	k.do("umask", unix.SYS_UMASK, octal(mask))
 }
 
-// privileges gives up what root could do, then root itself. The order is forced: the bounding set
-// needs CAP_SETPCAP, the ids need CAP_SETUID, and setresuid(2) would clear the permitted set
-// (PR_SET_KEEPCAPS) that capset(2) then cuts to what is wanted.
+// privileges gives up what root could do, then root itself. The order is forced. The bounding set
+// needs CAP_SETPCAP and the ids CAP_SETUID; setresuid(2) would clear the permitted set
+// (PR_SET_KEEPCAPS) that capset(2) then cuts to what is wanted. A seccomp filter needs
+// CAP_SYS_ADMIN, unless nothing can be gained any more (seccomp(2)), and is put in as late as
+// possible: what follows it has to pass it.
 func (k *compiler) privileges() {
 	p := k.Spec.Process
-	if c := p.Capabilities; c != nil {
-		k.begin("give up privileges that no container needs")
-		keep, err := capMask(c.Bounding)
-		if err != nil {
-			k.err = err
-			return
-		}
-		for n := range uint64(64) {
-			if keep&(1<<n) == 0 && n <= unix.CAP_LAST_CAP {
-				k.do("prctl", unix.SYS_PRCTL, named(unix.PR_CAPBSET_DROP, "PR_CAPBSET_DROP"), named(n, capName(n))).allow(syscall.EINVAL)
-			}
-		}
-		k.do("prctl", unix.SYS_PRCTL, named(unix.PR_SET_KEEPCAPS, "PR_SET_KEEPCAPS"), num(1))
+	k.begin("have a keyring of our own")
+	k.do("keyctl", unix.SYS_KEYCTL, named(unix.KEYCTL_JOIN_SESSION_KEYRING, "KEYCTL_JOIN_SESSION_KEYRING"), null).allow(syscall.ENOSYS, syscall.EPERM)
+	if p.Capabilities != nil {
+		k.boundingSet(p.Capabilities.Bounding)
 	}
 	k.ids()
+	k.dieWithParent()
+	if k.Filter != nil && !p.NoNewPrivileges {
+		if p.User.UID != 0 {
+			k.keepAdmin(p.Capabilities)
+		}
+		k.seccomp()
+	}
 	if p.Capabilities != nil {
-		k.capset(p.Capabilities)
+		k.capabilities(p.Capabilities)
 	}
 	if p.NoNewPrivileges {
 		k.begin("never gain privileges again")
 		k.do("prctl", unix.SYS_PRCTL, named(unix.PR_SET_NO_NEW_PRIVS, "PR_SET_NO_NEW_PRIVS"), num(1), num(0), num(0), num(0))
+		k.want(k.do("prctl", unix.SYS_PRCTL, named(unix.PR_GET_NO_NEW_PRIVS, "PR_GET_NO_NEW_PRIVS"), num(0), num(0), num(0), num(0)), 1)
+		if k.Filter != nil {
+			k.seccomp()
+		}
 	}
+}
+
+// want makes a call's result part of the promise: another one is a failure.
+func (k *compiler) want(o *Op, result uint64) { o.Kind, o.Want = exact, result }
+
+func (k *compiler) boundingSet(names []string) {
+	k.begin("give up privileges that no container needs")
+	keep, err := capMask(names)
+	if err != nil {
+		k.err = err
+		return
+	}
+	for n := range uint64(len(capNames)) {
+		if keep&(1<<n) == 0 {
+			k.do("prctl", unix.SYS_PRCTL, named(unix.PR_CAPBSET_DROP, "PR_CAPBSET_DROP"), named(n, capName(n))).allow(syscall.EINVAL)
+		}
+	}
+	k.do("prctl", unix.SYS_PRCTL, named(unix.PR_SET_KEEPCAPS, "PR_SET_KEEPCAPS"), num(1))
+}
+
+func (k *compiler) seccomp() {
+	k.begin("forbid the system calls that no container needs")
+	prog := make([]byte, 16) // struct sock_fprog: a count, and the address that assemble fills in
+	binary.NativeEndian.PutUint16(prog, uint16(len(k.Filter.Program)/8))
+	a := data(prog, fmt.Sprintf("{%d instructions}", len(k.Filter.Program)/8))
+	a.Points = k.Filter.Program
+	k.do("seccomp", unix.SYS_SECCOMP, named(unix.SECCOMP_SET_MODE_FILTER, "SECCOMP_SET_MODE_FILTER"), num(k.Filter.Flags), a)
 }
 
 // ids sets the supplementary groups even when there are none: the caller's must not stay
@@ -186,10 +233,37 @@ func (k *compiler) ids() {
 	k.do("setresuid", unix.SYS_SETRESUID, uid, uid, uid)
 }
 
-func (k *compiler) capset(c *specs.LinuxCapabilities) {
+// keepAdmin makes what setresuid(2) has made ineffective effective again, for the filter's sake.
+func (k *compiler) keepAdmin(c *specs.LinuxCapabilities) {
+	if c == nil {
+		return
+	}
+	permitted, err := capMask(c.Permitted)
+	if err != nil {
+		k.err = err
+	}
+	const admin = 1 << unix.CAP_SYS_ADMIN
+	k.capset([3]uint64{admin, permitted | admin, 0})
+}
+
+// capset is effective, permitted, inheritable.
+func (k *compiler) capset(masks [3]uint64) (header, sets []byte) {
+	header = binary.NativeEndian.AppendUint32(nil, unix.LINUX_CAPABILITY_VERSION_3)
+	header = append(header, 0, 0, 0, 0) // this thread
+	for _, shift := range []uint{0, 32} {
+		for _, m := range masks {
+			sets = binary.NativeEndian.AppendUint32(sets, uint32(m>>shift))
+		}
+	}
+	k.do("capset", unix.SYS_CAPSET, data(header, "v3"), data(sets, fmt.Sprintf("{effective %#x, permitted %#x, inheritable %#x}", masks[0], masks[1], masks[2])))
+	return header, sets
+}
+
+// capabilities sets them and reads them back.
+func (k *compiler) capabilities(c *specs.LinuxCapabilities) {
 	k.begin("keep only these capabilities")
-	var masks [3]uint64
-	for i, names := range [][]string{c.Effective, c.Permitted, c.Inheritable} {
+	var masks [4]uint64
+	for i, names := range [][]string{c.Effective, c.Permitted, c.Inheritable, c.Ambient} {
 		m, err := capMask(names)
 		if err != nil {
 			k.err = err
@@ -197,43 +271,40 @@ func (k *compiler) capset(c *specs.LinuxCapabilities) {
 		}
 		masks[i] = m
 	}
-	header := make([]byte, 8)
-	binary.NativeEndian.PutUint32(header, unix.LINUX_CAPABILITY_VERSION_3)
-	var sets []byte
-	for _, shift := range []uint{0, 32} {
-		for _, m := range masks {
-			sets = binary.NativeEndian.AppendUint32(sets, uint32(m>>shift))
-		}
-	}
 	k.do("prctl", unix.SYS_PRCTL, named(unix.PR_CAP_AMBIENT, "PR_CAP_AMBIENT"), named(unix.PR_CAP_AMBIENT_CLEAR_ALL, "CLEAR_ALL"), num(0), num(0), num(0))
-	k.do("capset", unix.SYS_CAPSET, data(header, "v3"), data(sets, fmt.Sprintf("{effective %#x, permitted %#x, inheritable %#x}", masks[0], masks[1], masks[2])))
-	ambient, err := capMask(c.Ambient)
-	if err != nil {
-		k.err = err
-	}
-	for n := range uint64(64) {
-		if ambient&(1<<n) != 0 {
+	header, sets := k.capset([3]uint64(masks[:3]))
+	for n := range uint64(len(capNames)) {
+		if masks[3]&(1<<n) != 0 {
 			k.do("prctl", unix.SYS_PRCTL, named(unix.PR_CAP_AMBIENT, "PR_CAP_AMBIENT"), named(unix.PR_CAP_AMBIENT_RAISE, "RAISE"), named(n, capName(n)), num(0), num(0))
 		}
 	}
+	read := k.do("capget", unix.SYS_CAPGET, data(slices.Clone(header), "v3"), data(make([]byte, len(sets)), "{as set}"))
+	read.Kind, read.Expect = same, sets
 }
 
 // dieWithParent: when umiak dies, however, so does its container. It comes after the change of
-// ids, which would undo it; a parent that died before is found by its pidfd.
+// ids, which would undo it; what comes later only takes privileges away, which does not. A parent
+// that died before is found by its pidfd.
 func (k *compiler) dieWithParent() {
 	k.begin("die when umiak dies")
 	k.do("prctl", unix.SYS_PRCTL, named(unix.PR_SET_PDEATHSIG, "PR_SET_PDEATHSIG"), named(uint64(unix.SIGKILL), "SIGKILL"))
 	pollfd := make([]byte, 8)
-	binary.NativeEndian.PutUint32(pollfd, parentFd)
+	binary.NativeEndian.PutUint32(pollfd, uint32(k.firstKept()))
 	binary.NativeEndian.PutUint16(pollfd[4:], unix.POLLIN)
 	now := make([]byte, 16) // struct timespec of 0: look, don't wait
-	k.do("ppoll", unix.SYS_PPOLL, data(pollfd, "{umiak, POLLIN}"), num(1), data(now, "{0, 0}"), null, num(0)).Kind = zero
+	k.want(k.do("ppoll", unix.SYS_PPOLL, data(pollfd, "{umiak, POLLIN}"), num(1), data(now, "{0, 0}"), null, num(0)), 0)
 }
 
 // program looks the command up in PATH as execvp(3) does, but with the container's PATH, in the
 // container's root, by trying.
 func (k *compiler) program() {
 	p := k.Spec.Process
+	if k.Init != "" {
+		k.begin("become an init that starts the program")
+		argv := append([]string{initArgv0, fmt.Sprint(k.firstKept() + 2)}, p.Args...)
+		k.do("execveat", unix.SYS_EXECVEAT, num(k.firstKept()+1), text(""), list(argv, "argv"), list(p.Env, "envp"), emptyPath).Kind = exec
+		return
+	}
 	k.begin("become the program")
 	paths := []string{p.Args[0]}
 	if !strings.Contains(p.Args[0], "/") {

@@ -42,8 +42,12 @@ func startReexec(l *List, a Attr) (*Process, error) {
 	defer failW.Close()
 
 	pidfd := -1
+	keep := append([]int{int(listR.Fd()), int(failW.Fd())}, l.Keep...)
+	for n := range l.Pass {
+		keep = append(keep, 3+n)
+	}
 	attr := &syscall.ProcAttr{
-		Files: inherit(append([]int{int(listR.Fd()), int(failW.Fd())}, l.Keep...)),
+		Files: inherit(keep),
 		Sys: &syscall.SysProcAttr{
 			Cloneflags: l.Flags, PidFD: &pidfd,
 			UseCgroupFD: a.GroupFd >= 0, CgroupFD: max(a.GroupFd, 0),
@@ -97,9 +101,12 @@ func inherit(keep []int) []uintptr {
 	return files
 }
 
-// Main is the whole life of a re-exec'ed child. It returns at once, false, in any other process;
-// a program that uses [Reexec] calls it first of all.
+// Main is the whole life of a re-exec'ed child, and of a container's init. It returns at once,
+// false, in any other process; a program that starts children calls it first of all.
 func Main() bool {
+	if report, argv, ok := initArgs(os.Args); ok {
+		os.Exit(runInit(report, argv))
+	}
 	if len(os.Args) != 3 || os.Args[0] != argv0 {
 		return false
 	}

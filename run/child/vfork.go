@@ -110,5 +110,7 @@ func cloneAndRun(trap, a1, a2, a3 uintptr, p *program, rep *report) (pid uintptr
 	rep.op, rep.errno = p.run()
 	for {
 		syscall.RawSyscall(syscall.SYS_EXIT, 253, 0, 0)
+		// A seccomp filter that forbids even that leaves this way out.
+		*(*int)(nil) = 0
 	}
 }
