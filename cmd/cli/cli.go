@@ -83,7 +83,7 @@ process in namespaces of its own, under limits of its own. There is no daemon.`,
 		}
 		return usageError{c, err}
 	})
-	c.AddCommand(a.runCommand(), a.pullCommand(), a.imagesCommand(), a.rmiCommand(), a.versionCommand())
+	c.AddCommand(a.runCommand(), a.pullCommand(), a.bundleCommand(), a.imagesCommand(), a.rmiCommand(), a.versionCommand())
 	return c
 }
 

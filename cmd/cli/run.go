@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/sys/unix"
 
+	"github.com/umiak/umiak/cache"
 	"github.com/umiak/umiak/image"
 	"github.com/umiak/umiak/image/pull"
 	"github.com/umiak/umiak/run"
@@ -193,10 +194,7 @@ func (p *prepared) start(ctx context.Context) error {
 // fetched is an image with its root leased and the cache that holds it.
 type fetched struct {
 	*pull.Result
-	cache interface {
-		Path() string
-		Close() error
-	}
+	cache *cache.Cache
 }
 
 func (f *fetched) Close() {

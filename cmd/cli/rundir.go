@@ -47,13 +47,18 @@ func (p *prepared) populate(st *state.State) error {
 			return err
 		}
 	}
-	content := map[string]string{"resolv.conf": readOr("/etc/resolv.conf"), "hosts": p.hosts(), "hostname": p.spec.Hostname + "\n"}
+	content := p.netContent()
 	for _, name := range netFileNames {
 		if err := st.Write(name, content[name], 0o644); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// netContent is what the files say.
+func (p *prepared) netContent() map[string]string {
+	return map[string]string{"resolv.conf": readOr("/etc/resolv.conf"), "hosts": p.hosts(), "hostname": p.spec.Hostname + "\n"}
 }
 
 func readOr(name string) string {

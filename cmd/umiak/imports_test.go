@@ -44,6 +44,8 @@ var packageMap = map[string]string{
 	"run/child":       "runtime-spec x/sys",
 	"run/cgroup":      "runtime-spec x/sys",
 	"run/pty":         "x/sys x/term",
+	"run/seccomp":     "runtime-spec x/sys",
+	"unpack/inflate":  "",
 	"run/state":       "x/sys",
 	"run":             "run/child run/cgroup run/pty runtime-spec x/sys",
 	"cmd/term":        "image/pull progressbar x/term",

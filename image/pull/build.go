@@ -39,16 +39,28 @@ type blob struct {
 
 // build fills an empty root directory.
 func (b *builder) build(ctx context.Context, dir *os.File) error {
-	b.err = b.run(ctx, dir)
-	return b.err
+	rootfs, err := makeDir(dir, RootFS)
+	if err == nil {
+		defer rootfs.Close()
+		err = b.run(ctx, rootfs)
+	}
+	b.err = err
+	return err
 }
 
-func (b *builder) run(ctx context.Context, dir *os.File) error {
-	rootfs, err := makeDir(dir, RootFS)
+// Flatten flattens an image into an empty directory of the caller's: another copy of what Pull
+// leases. Layers come from the cache, and from o.Source where they are missing there.
+func Flatten(ctx context.Context, img *image.Image, o Options, rootfs *os.File) error {
+	done, err := o.Cache.Writing(ctx)
 	if err != nil {
 		return err
 	}
-	defer rootfs.Close()
+	defer done()
+	b := &builder{puller: &puller{Options: o, ref: img.Reference}, img: img}
+	return b.run(ctx, rootfs)
+}
+
+func (b *builder) run(ctx context.Context, rootfs *os.File) error {
 	ctx, b.cancel = context.WithCancelCause(ctx)
 	defer b.cancel(nil)
 	layers := b.plan(ctx)
@@ -63,7 +75,7 @@ func (b *builder) run(ctx context.Context, dir *os.File) error {
 			}
 		})
 	}
-	_, err = unpack.Flatten(ctx, rootfs, layers, unpack.Options{})
+	_, err := unpack.Flatten(ctx, rootfs, layers, unpack.Options{})
 	if err != nil {
 		b.cancel(fmt.Errorf("image %s: %w", b.ref.Familiar(), err))
 	}

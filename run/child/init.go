@@ -19,12 +19,12 @@ const initArgv0 = "umiak-init"
 
 // runInit is the container's first process under --init: it starts the command, passes on the
 // signals it gets, reaps whatever is left to it, and ends as the command does. It is tini(1)'s job.
-func runInit(report int, argv []string) int {
+func runInit(report int, argv, env []string) int {
 	unix.CloseOnExec(report)
 	f := os.NewFile(uintptr(report), "report")
 	signals := make(chan os.Signal, 64)
 	signal.Notify(signals)
-	pid, err := startCommand(argv, os.Environ())
+	pid, err := startCommand(argv, env)
 	if err != nil {
 		errno, _ := errors.AsType[syscall.Errno](err)
 		_ = json.NewEncoder(f).Encode(outcome{Errno: errno})

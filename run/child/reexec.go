@@ -105,7 +105,7 @@ func inherit(keep []int) []uintptr {
 // false, in any other process; a program that starts children calls it first of all.
 func Main() bool {
 	if report, argv, ok := initArgs(os.Args); ok {
-		os.Exit(runInit(report, argv))
+		os.Exit(runInit(report, argv, os.Environ()))
 	}
 	if len(os.Args) != 3 || os.Args[0] != argv0 {
 		return false
