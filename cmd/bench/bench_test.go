@@ -152,7 +152,7 @@ func TestTime(t *testing.T) {
 // TestInterleave: as many runs as asked for, and a row that fails is left out with its reason while others go on.
 func TestInterleave(t *testing.T) {
 	s := newTestStage(t)
-	good, bad, out := shell("exit 0"), shell("echo first >&2; echo the reason >&2; exit 3"), leftOut("absent", "not installed")
+	good, bad, out := shell("exit 0"), shell("echo the reason >&2; echo a hint >&2; exit 3"), leftOut("absent", "not installed")
 	if err := s.interleave(t.Context(), []*row{good, bad, out}, 2, 4); err != nil {
 		t.Fatal(err)
 	}

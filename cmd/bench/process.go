@@ -52,24 +52,37 @@ func (s *stage) time(ctx context.Context, c command) (timing, error) {
 		Dir: "/", Env: c.env, Files: []uintptr{s.null.Fd(), s.null.Fd(), s.errs.Fd()},
 		Sys: &syscall.SysProcAttr{Setpgid: true, Chroot: c.chroot},
 	}
+	limited, cancel := context.WithTimeoutCause(ctx, patience, fmt.Errorf("no end after %v", patience))
+	defer cancel()
 	start := time.Now()
 	pid, err := syscall.ForkExec(c.argv[0], c.argv, attr)
 	if err != nil {
 		return timing{}, fmt.Errorf("starting %s: %w", c.argv[0], err)
 	}
-	stop := context.AfterFunc(ctx, func() { syscall.Kill(-pid, syscall.SIGTERM) })
+	stop := context.AfterFunc(limited, func() { syscall.Kill(-pid, ending(ctx)) })
 	status, usage, err := wait(pid)
 	wall := time.Since(start)
 	stop()
 	switch {
-	case ctx.Err() != nil:
-		return timing{}, context.Cause(ctx)
+	case limited.Err() != nil:
+		return timing{}, context.Cause(limited)
 	case err != nil:
 		return timing{}, fmt.Errorf("waiting for %s: %w", c.argv[0], err)
 	case status != 0:
 		return timing{}, s.failure(c, status)
 	}
 	return timing{wall, time.Duration(usage.Utime.Nano() + usage.Stime.Nano())}, nil
+}
+
+// patience is how long one run may take: a benchmark that hangs says so.
+const patience = 5 * time.Minute
+
+// ending is the signal for a command that is to end: a polite one if we were told to, else it had its time.
+func ending(ctx context.Context) syscall.Signal {
+	if ctx.Err() != nil {
+		return syscall.SIGTERM
+	}
+	return syscall.SIGKILL
 }
 
 func seek(f *os.File) error {
@@ -88,7 +101,7 @@ func wait(pid int) (syscall.WaitStatus, syscall.Rusage, error) {
 	}
 }
 
-// failure says how a command failed, with the last line that it wrote about it.
+// failure says how a command failed, with the first line that it wrote about it: hints come after.
 func (s *stage) failure(c command, status syscall.WaitStatus) error {
 	what := fmt.Sprintf("exit status %d", status.ExitStatus())
 	if status.Signaled() {
@@ -96,9 +109,8 @@ func (s *stage) failure(c command, status syscall.WaitStatus) error {
 	}
 	text := make([]byte, 4096)
 	n, _ := s.errs.ReadAt(text, 0)
-	lines := strings.Split(strings.TrimSpace(string(text[:n])), "\n")
-	if last := lines[len(lines)-1]; last != "" {
-		what += ": " + last
+	if line := firstLine(text[:n]); line != "" {
+		what += ": " + line
 	}
 	return fmt.Errorf("%s: %s", filepath.Base(c.argv[0]), what)
 }
