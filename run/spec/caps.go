@@ -43,7 +43,13 @@ type capSet uint64
 // inheritable and ambient sets stay empty, else every program which carries
 // file capabilities would gain some (CVE-2022-24769).
 func newCapabilities(o Options, root bool) (*specs.LinuxCapabilities, error) {
-	set, err := tweak(o.CapAdd, o.CapDrop)
+	add := o.CapAdd
+	if o.Privileged {
+		// Unlike docker, which forgets --cap-drop then: it is not accepted
+		// and ignored here.
+		add = append([]string{allCapabilities}, add...)
+	}
+	set, err := tweak(add, o.CapDrop)
 	if err != nil {
 		return nil, err
 	}

@@ -66,6 +66,9 @@ func checkBlockIO(s *specs.Spec) error {
 	if b == nil {
 		return nil
 	}
+	if b.Weight != nil && *b.Weight != 0 && (*b.Weight < minWeight || *b.Weight > maxWeight) {
+		return invalidf("block I/O weight %d: want 10..1000", *b.Weight)
+	}
 	for _, list := range blockLists(b) {
 		for _, d := range list {
 			if d.Major < 0 || d.Minor < 0 {

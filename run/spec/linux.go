@@ -1,21 +1,13 @@
 package spec
 
 import (
+	"maps"
 	"path"
 	"slices"
-	"strconv"
+	"strings"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 )
-
-// defaultShmSize is docker's.
-const defaultShmSize = 64 << 20
-
-// namespaces are always new. A cgroup namespace, with the read-only mount of
-// /sys/fs/cgroup, keeps the host's groups out of reach (CVE-2023-25809).
-var namespaces = [...]specs.LinuxNamespaceType{
-	specs.PIDNamespace, specs.MountNamespace, specs.IPCNamespace, specs.UTSNamespace, specs.CgroupNamespace,
-}
 
 // maskedPaths tell of the host or hold its secrets: docker 28's list.
 var maskedPaths = [...]string{
@@ -38,71 +30,85 @@ var readonlyPaths = [...]string{
 	"/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger",
 }
 
-// newLinux leaves Devices empty, which by the runtime-spec means the default
-// ones: null, zero, full, random, urandom, tty and the ptmx link.
+// newLinux leaves Devices empty if none is asked for, which by the runtime-spec
+// means the default ones: null, zero, full, random, urandom, tty and the ptmx
+// link.
 func newLinux(o Options) (*specs.Linux, error) {
-	resources, err := o.Resources.linux()
+	resources, err := newResources(o)
 	if err != nil {
 		return nil, err
 	}
 	out := &specs.Linux{
-		Resources:     resources,
-		MaskedPaths:   slices.Concat(maskedPaths[:], o.MaskedPaths),
-		ReadonlyPaths: slices.Clone(readonlyPaths[:]),
+		Resources:         resources,
+		RootfsPropagation: rootPropagation(o.Volumes),
+		Sysctl:            maps.Clone(o.Sysctls),
 	}
-	for _, t := range namespaces {
-		out.Namespaces = append(out.Namespaces, specs.LinuxNamespace{Type: t})
+	if out.Namespaces, err = o.Namespaces.list(o.Network); err != nil {
+		return nil, err
 	}
-	switch o.Network {
-	case "", "host":
-	case "none":
-		out.Namespaces = append(out.Namespaces, specs.LinuxNamespace{Type: specs.NetworkNamespace})
-	default:
-		return nil, invalidf("network %q: want host or none", o.Network)
+	if out.MaskedPaths, out.ReadonlyPaths, err = hiddenPaths(o); err != nil {
+		return nil, err
+	}
+	if out.Devices, err = newDevices(o); err != nil {
+		return nil, err
+	}
+	if out.CgroupsPath, err = newCgroupsPath(o); err != nil {
+		return nil, err
 	}
 	return out, nil
 }
 
-// newMounts puts the user's after the default ones, so that one may lie
-// beneath another; one with a default's destination stands instead of it.
-func newMounts(o Options) ([]specs.Mount, error) {
-	if o.ShmSize < 0 {
-		return nil, invalidf("size of /dev/shm %d: must not be negative", o.ShmSize)
+// newResources adds the rules for devices, which umiak's own cgroups have no
+// use for and other runtimes need: without them they deny a device's use.
+func newResources(o Options) (*specs.LinuxResources, error) {
+	out, err := o.Resources.linux()
+	if err != nil {
+		return nil, err
 	}
-	taken := map[string]bool{}
-	for _, m := range o.Mounts {
-		taken[path.Clean(m.Destination)] = true
-	}
-	var out []specs.Mount
-	for _, m := range defaultMounts(o.ShmSize) {
-		if !taken[m.Destination] {
-			out = append(out, m)
+	rules := deviceRules(o)
+	if len(rules) > 0 {
+		if out == nil {
+			out = &specs.LinuxResources{}
 		}
+		out.Devices = rules
 	}
-	return slices.Concat(out, o.Mounts), nil
+	return out, nil
 }
 
-// defaultMounts are docker's, in the order in which they are mounted. The type
-// "cgroup" means version 1 or 2, whichever the machine has. gid 5 is tty.
-func defaultMounts(shm int64) []specs.Mount {
-	if shm == 0 {
-		shm = defaultShmSize
+// newCgroupsPath places the run's group beneath a parent of the user's, where
+// the name shows whose it is.
+func newCgroupsPath(o Options) (string, error) {
+	p := o.CgroupParent
+	if p == "" {
+		return "", nil
 	}
-	size := "size=" + strconv.FormatInt(shm, 10)
-	return []specs.Mount{
-		{Destination: "/proc", Type: "proc", Source: "proc",
-			Options: []string{"nosuid", "noexec", "nodev"}},
-		{Destination: "/dev", Type: "tmpfs", Source: "tmpfs",
-			Options: []string{"nosuid", "strictatime", "mode=755", "size=65536k"}},
-		{Destination: "/dev/pts", Type: "devpts", Source: "devpts",
-			Options: []string{"nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"}},
-		{Destination: "/dev/shm", Type: "tmpfs", Source: "shm",
-			Options: []string{"nosuid", "noexec", "nodev", "mode=1777", size}},
-		{Destination: "/dev/mqueue", Type: "mqueue", Source: "mqueue",
-			Options: []string{"nosuid", "noexec", "nodev"}},
-		{Destination: "/sys", Type: "sysfs", Source: "sysfs",
-			Options: []string{"nosuid", "noexec", "nodev", "ro"}},
-		{Destination: "/sys/fs/cgroup", Type: "cgroup", Source: "cgroup",
-			Options: []string{"ro", "nosuid", "noexec", "nodev", "relatime"}},
+	if hasNUL(p) || slices.Contains(strings.Split(p, "/"), "..") {
+		return "", invalidf("parent cgroup %q: want a path without .., as in /ci/job1", p)
 	}
+	return path.Join(p, "umiak-"+o.ID), nil
+}
+
+// hiddenPaths gives the masked and the read-only ones. What --privileged or
+// unmask=ALL opens, mask= can close again.
+func hiddenPaths(o Options) (masked, readOnly []string, err error) {
+	masked, readOnly = slices.Concat(maskedPaths[:], o.MaskedPaths), slices.Clone(readonlyPaths[:])
+	if o.Privileged {
+		masked, readOnly = nil, nil
+	}
+	for _, pattern := range o.Security.Unmask {
+		if _, err := path.Match(pattern, ""); err != nil {
+			return nil, nil, invalidf("path to unmask %q: %v", pattern, err)
+		}
+		opened := func(p string) bool {
+			match, _ := path.Match(pattern, p)
+			return match || pattern == unmaskAll
+		}
+		masked, readOnly = slices.DeleteFunc(masked, opened), slices.DeleteFunc(readOnly, opened)
+	}
+	for _, p := range o.Security.Mask {
+		if !slices.Contains(masked, p) {
+			masked = append(masked, p)
+		}
+	}
+	return masked, readOnly, nil
 }

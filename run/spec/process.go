@@ -4,14 +4,9 @@ import (
 	"cmp"
 	"path"
 	"slices"
-	"strings"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 )
-
-// defaultPath is docker's; without one a shell in an image that sets none
-// finds nothing.
-const defaultPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 func newProcess(img Image, files Files, o Options) (*specs.Process, error) {
 	user, home, err := ParseUser(cmp.Or(o.User, img.User), files)
@@ -33,6 +28,7 @@ func newProcess(img Image, files Files, o Options) (*specs.Process, error) {
 	if err != nil {
 		return nil, err
 	}
+	user.Umask = o.Umask
 	return &specs.Process{
 		Terminal:        o.Terminal,
 		User:            user,
@@ -41,7 +37,8 @@ func newProcess(img Image, files Files, o Options) (*specs.Process, error) {
 		Cwd:             newCwd(img, o),
 		Capabilities:    caps,
 		Rlimits:         newRlimits(o),
-		NoNewPrivileges: o.NoNewPrivileges,
+		NoNewPrivileges: o.NoNewPrivileges || o.Security.NoNewPrivileges,
+		OOMScoreAdj:     o.OOMScoreAdj,
 	}, nil
 }
 
@@ -74,75 +71,6 @@ func whyNoCommand(o Options) string {
 		return "an entrypoint of your own, here an empty one, drops the image's command too"
 	}
 	return "the image has neither Entrypoint nor Cmd"
-}
-
-// newEnv lays three layers over each other: defaults, the image's, the user's.
-// A later one replaces a variable where it stands, so that no name is there
-// twice (getenv takes the first of two, shells the last).
-func newEnv(img Image, o Options, home string) ([]string, error) {
-	env := environment{at: map[string]int{}}
-	env.set("PATH", defaultPath)
-	env.set("HOSTNAME", o.Hostname)
-	if o.Terminal {
-		env.set("TERM", "xterm")
-	}
-	// What systemd, and scripts that ask "am I in a container?", look at.
-	env.set("container", "umiak")
-	for _, kv := range img.Env {
-		// An entry which is no K=V can't be an environment variable, and its
-		// user can't mend the image: leave it out.
-		if key, value, ok := strings.Cut(kv, "="); ok && key != "" {
-			env.set(key, value)
-		}
-	}
-	for _, kv := range o.Env {
-		key, value, ok := strings.Cut(kv, "=")
-		switch {
-		case key == "":
-			return nil, invalidf("environment variable %q: want NAME=VALUE", kv)
-		case ok:
-			env.set(key, value)
-		default:
-			env.unset(key)
-		}
-	}
-	if !env.has("HOME") {
-		env.set("HOME", home)
-	}
-	return env.strings(), nil
-}
-
-// environment is an ordered map; it indexes names because an image may carry
-// as many variables as fit into its config.
-type environment struct {
-	list []string // "" where one was taken away
-	at   map[string]int
-}
-
-func (e *environment) has(key string) bool {
-	_, ok := e.at[key]
-	return ok
-}
-
-func (e *environment) set(key, value string) {
-	i, ok := e.at[key]
-	if !ok {
-		i = len(e.list)
-		e.at[key] = i
-		e.list = append(e.list, "")
-	}
-	e.list[i] = key + "=" + value
-}
-
-func (e *environment) unset(key string) {
-	if i, ok := e.at[key]; ok {
-		e.list[i] = ""
-		delete(e.at, key)
-	}
-}
-
-func (e *environment) strings() []string {
-	return slices.DeleteFunc(e.list, func(kv string) bool { return kv == "" })
 }
 
 // newCwd takes the image's directory to be beneath its root. Of the user's a

@@ -7,6 +7,9 @@ import (
 // minMemory is docker's: below it a program's start alone is killed.
 const minMemory = 6 << 20
 
+// The kernel's bounds of a block I/O weight.
+const minWeight, maxWeight = 10, 1000
+
 // Resources are the limits asked for; nil, "" and empty mean none. As with
 // docker a 0 means none too.
 type Resources struct {
@@ -22,6 +25,16 @@ type Resources struct {
 
 	PidsLimit *int64 // -1 = no limit
 
+	// Only version 1 of cgroups has these two; OnlyV2 says that the machine
+	// has only version 2.
+	MemorySwappiness *int64 // 0..100; -1 = the system's
+	OOMKillDisable   bool
+	OnlyV2           bool
+
+	BlkioWeight uint16 // 10..1000
+	// BlkioWeightDevice has weights as its rates; see [ParseIOPS].
+	BlkioWeightDevice []Throttle
+
 	DeviceReadBPS, DeviceWriteBPS   []Throttle
 	DeviceReadIOPS, DeviceWriteIOPS []Throttle
 }
@@ -35,6 +48,11 @@ type Throttle struct {
 // linux gives nil where no limit is asked for: on cgroup v1 no group need be
 // made then, which is worth 5–20 ms.
 func (r Resources) linux() (*specs.LinuxResources, error) {
+	for _, t := range r.BlkioWeightDevice {
+		if t.Rate < minWeight || t.Rate > maxWeight {
+			return nil, invalidf("block I/O weight %d of device %d:%d: want 10..1000", t.Rate, t.Major, t.Minor)
+		}
+	}
 	memory, err := r.memory()
 	if err != nil {
 		return nil, err
@@ -65,14 +83,42 @@ func (r Resources) memory() (*specs.LinuxMemory, error) {
 	switch {
 	case limit == nil && swap != nil && *swap != -1:
 		return nil, invalidf("memory and swap limit without a memory limit: set both")
-	case limit == nil && reservation == nil:
-		return nil, nil
 	case limit == nil:
 		swap = nil
 	case swap == nil:
 		swap = limit
 	}
-	return &specs.LinuxMemory{Limit: limit, Reservation: reservation, Swap: swap}, nil
+	out := specs.LinuxMemory{Limit: limit, Reservation: reservation, Swap: swap}
+	if err := r.oldMemory(&out); err != nil {
+		return nil, err
+	}
+	if out == (specs.LinuxMemory{}) {
+		return nil, nil
+	}
+	return &out, nil
+}
+
+// oldMemory sets what went with version 1 of cgroups.
+func (r Resources) oldMemory(m *specs.LinuxMemory) error {
+	if s := r.MemorySwappiness; s != nil && *s != -1 {
+		switch {
+		case *s < 0 || *s > 100:
+			return invalidf("memory swappiness %d: want 0..100, or -1 for the system's", *s)
+		case r.OnlyV2:
+			return invalidf("memory swappiness: version 2 of cgroups has none; limit swap with --memory-swap")
+		}
+		m.Swappiness = new(uint64(*s))
+	}
+	if r.OOMKillDisable {
+		switch {
+		case r.OnlyV2:
+			return invalidf("exemption from the OOM killer: version 2 of cgroups has none")
+		case m.Limit == nil:
+			return invalidf("exemption from the OOM killer without a memory limit: it could stop the whole machine")
+		}
+		m.DisableOOMKiller = new(true)
+	}
+	return nil
 }
 
 func tooSmall(what string, n int64) error {
@@ -111,12 +157,22 @@ func (r Resources) blockIO() *specs.LinuxBlockIO {
 		ThrottleReadIOPSDevice:  throttles(r.DeviceReadIOPS),
 		ThrottleWriteIOPSDevice: throttles(r.DeviceWriteIOPS),
 	}
-	for _, list := range blockLists(out) {
-		if len(list) > 0 {
-			return out
-		}
+	if r.BlkioWeight != 0 {
+		out.Weight = new(r.BlkioWeight)
 	}
-	return nil
+	for _, t := range r.BlkioWeightDevice {
+		d := specs.LinuxWeightDevice{Weight: new(uint16(t.Rate))}
+		d.Major, d.Minor = t.Major, t.Minor
+		out.WeightDevice = append(out.WeightDevice, d)
+	}
+	asked := out.Weight != nil || len(out.WeightDevice) > 0
+	for _, list := range blockLists(out) {
+		asked = asked || len(list) > 0
+	}
+	if !asked {
+		return nil
+	}
+	return out
 }
 
 func blockLists(b *specs.LinuxBlockIO) [][]specs.LinuxThrottleDevice {

@@ -47,36 +47,66 @@ type Files struct {
 // Options are what the user asked for. Except for ID and RootPath the zero
 // value of a field is docker's default.
 type Options struct {
-	ID       string // names the run; [A-Za-z0-9][A-Za-z0-9_.-]*
-	Hostname string // "" = ID
+	ID         string // names the run; [A-Za-z0-9][A-Za-z0-9_.-]*
+	Hostname   string // "" = ID
+	Domainname string
+	// MachineName is the host's name, for HOSTNAME where the UTS namespace is
+	// the host's.
+	MachineName string
+
 	RootPath string // absolute path of the mounted root file system
 	ReadOnly bool   // of the root
+	// ReadOnlyTmpfs gives a read-only root writable /run, /tmp and /var/tmp.
+	ReadOnlyTmpfs bool
 
-	Args       []string  // what stands after IMAGE
-	Entrypoint *[]string // nil = the image's; empty, or one "" = none
-	Env        []string  // K=V sets, a bare K takes the image's K away
-	WorkingDir string
-	User       string   // see [ParseUser]
-	GroupAdd   []string // names or numbers
-	Terminal   bool
+	Args        []string  // what stands after IMAGE
+	Entrypoint  *[]string // nil = the image's; empty, or one "" = none
+	Env         []string  // K=V sets, a bare K takes the image's K away
+	Environment Environment
+	WorkingDir  string
+	User        string   // see [ParseUser]
+	GroupAdd    []string // names or numbers
+	Umask       *uint32  // of [ParseUmask]
+	Terminal    bool
+	StopSignal  string // see [ParseSignal]
+	OOMScoreAdj *int   // -1000..1000
 
-	Network string // "host" (also "") or "none"
+	Network    string // "host" (also ""), "none" or "ns:" and a path
+	Namespaces Namespaces
+	AddHosts   []string // of [ParseAddHost], for [Options.HostsFile]
+	DNS        DNS      // for [Options.ResolvConf]
 
-	Resources Resources
+	Resources    Resources
+	CgroupParent string
 	// Ulimits replace the defaults of the same type (RLIMIT_NOFILE, …).
 	Ulimits []specs.POSIXRlimit
 	// NofileHard is the host's hard limit of open files; 0 = set no limit.
 	NofileHard uint64
+	Sysctls    map[string]string // of [ParseSysctl]
 
-	Mounts  []specs.Mount // after the default ones, and instead of those with the same destination
-	ShmSize int64         // bytes of /dev/shm; 0 = 64 MiB
+	// Mounts are the caller's own, after the default ones and instead of those
+	// with the same destination; Volumes are the user's, instead of both.
+	Mounts   []specs.Mount
+	Volumes  []Mount // of [ParseVolume], [ParseMount] and [ParseTmpfs], each HostPath filled in
+	ShmSize  int64   // bytes of /dev/shm; 0 = 64 MiB
+	ZoneFile string  // absolute path of what is shown as /etc/localtime; see [ParseZone]
 	// MaskedPaths are hidden beside the default ones: those that only this
 	// machine has, such as /sys/devices/system/cpu/cpu0/thermal_throttle.
 	MaskedPaths []string
 
+	Privileged bool
+	// HostDevices are all of the host's, which a privileged run gets.
+	HostDevices []Device
+	Devices     []Device // of [ParseDevice]
+
 	CapAdd, CapDrop []string // "ALL", names with or without CAP_
 	NoNewPrivileges bool
-	Annotations     map[string]string
+	Security        Security // of [ParseSecurityOpt]
+	// Seccomp makes the profile that Security names, or the default one, for a
+	// run with these capabilities in its bounding set; nil = no profile. It is
+	// not called for a run that is to have none.
+	Seccomp     func(bounding []string) (*specs.LinuxSeccomp, error)
+	Annotations map[string]string
 }
 
 // stopSignalAnnotation is where the image-spec's conversion rules put it.
@@ -87,13 +117,18 @@ func New(img Image, files Files, o Options) (*specs.Spec, error) {
 	if !isName(o.ID) {
 		return nil, invalidf("run id %q: want letters, digits, '_', '.' and '-', at most %d, the first a letter or a digit", o.ID, maxName)
 	}
-	o.Hostname = cmp.Or(o.Hostname, o.ID)
+	if err := checkNames(o); err != nil {
+		return nil, err
+	}
 	process, err := newProcess(img, files, o)
 	if err != nil {
 		return nil, err
 	}
 	linux, err := newLinux(o)
 	if err != nil {
+		return nil, err
+	}
+	if linux.Seccomp, err = newSeccomp(o, process.Capabilities.Bounding); err != nil {
 		return nil, err
 	}
 	mounts, err := newMounts(o)
@@ -108,10 +143,13 @@ func New(img Image, files Files, o Options) (*specs.Spec, error) {
 		Version:     specs.Version,
 		Process:     process,
 		Root:        &specs.Root{Path: o.RootPath, Readonly: o.ReadOnly},
-		Hostname:    o.Hostname,
+		Domainname:  o.Domainname,
 		Mounts:      mounts,
 		Annotations: annotations,
 		Linux:       linux,
+	}
+	if o.Namespaces.UTS != modeHost {
+		s.Hostname = hostnameInside(o)
 	}
 	if err := Validate(s); err != nil {
 		return nil, err
@@ -119,19 +157,43 @@ func New(img Image, files Files, o Options) (*specs.Spec, error) {
 	return s, nil
 }
 
+// checkNames: with the host's UTS namespace a name of the run's own would
+// rename the host.
+func checkNames(o Options) error {
+	if o.Namespaces.UTS == modeHost && (o.Hostname != "" || o.Domainname != "") {
+		return invalidf("host or domain name %q with UTS mode host: it would be the host's", o.Hostname+o.Domainname)
+	}
+	return o.DNS.check()
+}
+
+// hostnameInside is the name that a program finds.
+func hostnameInside(o Options) string {
+	if o.Namespaces.UTS == modeHost {
+		return o.MachineName
+	}
+	return cmp.Or(o.Hostname, o.ID)
+}
+
 func newAnnotations(img Image, o Options) (map[string]string, error) {
 	out := maps.Clone(o.Annotations)
-	if img.StopSignal == "" {
-		return out, nil
+	stop := img.StopSignal
+	if stop != "" && !isSignal(stop) {
+		return nil, invalidf("the image's stop signal %q: want a name or a number, as in SIGTERM or 15", stop)
 	}
-	if !isSignal(img.StopSignal) {
-		return nil, invalidf("the image's stop signal %q: want a name or a number, as in SIGTERM or 15", img.StopSignal)
+	if o.StopSignal != "" {
+		if _, err := ParseSignal(o.StopSignal); err != nil {
+			return nil, err
+		}
+		stop = o.StopSignal
+	}
+	if stop == "" {
+		return out, nil
 	}
 	if out == nil {
 		out = map[string]string{}
 	}
-	if _, set := out[stopSignalAnnotation]; !set {
-		out[stopSignalAnnotation] = img.StopSignal
+	if _, set := out[stopSignalAnnotation]; !set || o.StopSignal != "" {
+		out[stopSignalAnnotation] = stop
 	}
 	return out, nil
 }

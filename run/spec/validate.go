@@ -17,6 +17,7 @@ func Validate(s *specs.Spec) error {
 	for _, check := range []func(*specs.Spec) error{
 		checkRoot,
 		checkHostname,
+		checkDomainname,
 		checkArgs,
 		checkEnv,
 		checkCwd,
@@ -30,6 +31,10 @@ func Validate(s *specs.Spec) error {
 		checkCPU,
 		checkPids,
 		checkBlockIO,
+		checkProcess,
+		checkDevices,
+		checkSysctls,
+		checkCgroupsPath,
 		checkAnnotations,
 	} {
 		if err := check(s); err != nil {
@@ -58,6 +63,37 @@ func checkHostname(s *specs.Spec) error {
 		return invalidf("host name %q: want letters, digits, '_', '.' and '-', at most %d, the first a letter or a digit", s.Hostname, maxName)
 	case !hasNamespace(s, specs.UTSNamespace):
 		return invalidf("host name %q without a UTS namespace: it would be the host's", s.Hostname)
+	}
+	return nil
+}
+
+func checkDomainname(s *specs.Spec) error {
+	switch {
+	case s.Domainname == "":
+		return nil
+	case !isName(s.Domainname):
+		return invalidf("domain name %q: want letters, digits, '_', '.' and '-', at most %d, the first a letter or a digit", s.Domainname, maxName)
+	case !hasNamespace(s, specs.UTSNamespace):
+		return invalidf("domain name %q without a UTS namespace: it would be the host's", s.Domainname)
+	}
+	return nil
+}
+
+// checkProcess has what is a number and little else.
+func checkProcess(s *specs.Spec) error {
+	if adj := s.Process.OOMScoreAdj; adj != nil && (*adj < -1000 || *adj > 1000) {
+		return invalidf("OOM score %d: want -1000..1000", *adj)
+	}
+	if umask := s.Process.User.Umask; umask != nil && *umask > 0o777 {
+		return invalidf("umask %o: want an octal number up to 0777", *umask)
+	}
+	return nil
+}
+
+func checkCgroupsPath(s *specs.Spec) error {
+	p := s.Linux.CgroupsPath
+	if hasNUL(p) || slices.Contains(strings.Split(p, "/"), "..") {
+		return invalidf("cgroup path %q: want one without ..", p)
 	}
 	return nil
 }
@@ -188,7 +224,10 @@ func hasNamespace(s *specs.Spec, t specs.LinuxNamespaceType) bool {
 }
 
 func checkNamespaces(s *specs.Spec) error {
-	known := append(namespaces[:len(namespaces):len(namespaces)], specs.NetworkNamespace, specs.UserNamespace, specs.TimeNamespace)
+	known := []specs.LinuxNamespaceType{
+		specs.PIDNamespace, specs.MountNamespace, specs.IPCNamespace, specs.UTSNamespace, specs.CgroupNamespace,
+		specs.NetworkNamespace, specs.UserNamespace, specs.TimeNamespace,
+	}
 	seen := map[specs.LinuxNamespaceType]bool{}
 	for _, n := range s.Linux.Namespaces {
 		switch {
