@@ -51,7 +51,15 @@ type Group struct {
 // New makes the group called name and sets in it the limits r asks for. Without
 // any, v1 gets no group (each costs the launching thread a move) and v2 gets
 // one if we may make it, for Kill's sake.
-func New(name string, r *specs.LinuxResources) (*Group, error) {
+func New(name string, r *specs.LinuxResources) (*Group, error) { return newGroup(name, r, false) }
+
+// NewMeasured is New for a group whose Stats are wanted: it has the controllers
+// that count, too, where they can be had. One that can't be is no error.
+func NewMeasured(name string, r *specs.LinuxResources) (*Group, error) {
+	return newGroup(name, r, true)
+}
+
+func newGroup(name string, r *specs.LinuxResources, measured bool) (*Group, error) {
 	if err := checkName(name); err != nil {
 		return nil, err
 	}
@@ -59,6 +67,7 @@ func New(name string, r *specs.LinuxResources) (*Group, error) {
 	if err != nil {
 		return nil, err
 	}
+	want.measured = measured
 	h, err := readHost()
 	if err != nil {
 		return nil, err
@@ -94,6 +103,7 @@ func (g *Group) build(h *host, name string, want *wanted) error {
 type job struct {
 	hierarchy *hierarchy
 	settings  []setting
+	counting  []string // v2 controllers that are to count, if they can be had
 }
 
 // limit names a limit and its controller for an error about the whole job.
@@ -115,11 +125,20 @@ func (h *host) assign(want *wanted) ([]job, error) {
 				return
 			}
 		}
-		jobs = append(jobs, job{at, s})
+		jobs = append(jobs, job{hierarchy: at, settings: s})
 	}
 	for _, s := range v1Settings(want) {
 		if at := h.v1[s.controller]; at != nil {
 			add(at, s)
+		}
+	}
+	if want.measured {
+		// Not cpu: it counts nothing without a quota, and refuses real-time threads.
+		// Not blkio: what it counts can't be relied on (see Stats).
+		for _, c := range []string{"cpuacct", "memory", "pids"} {
+			if at := h.v1[c]; at != nil {
+				add(at)
+			}
 		}
 	}
 	if at := h.v1["freezer"]; at != nil && len(jobs) > 0 {
@@ -136,6 +155,11 @@ func (h *host) assign(want *wanted) ([]job, error) {
 			return nil, unavailable(s.limit, s.controller, errors.New("is in no mounted hierarchy"))
 		}
 		add(h.v2, s)
+	}
+	for i := range jobs {
+		if want.measured && jobs[i].hierarchy.version == 2 {
+			jobs[i].counting = []string{"memory", "pids", "io"} // cpu time is counted anyway
+		}
 	}
 	return jobs, nil
 }

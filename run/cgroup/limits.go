@@ -54,6 +54,7 @@ type wanted struct {
 	weight                    uint64
 	weights, rates            []deviceValue
 	noSwap                    bool // the machine has nothing to swap to
+	measured                  bool // Stats are wanted
 }
 
 // deviceValue is a weight or a rate; limit says which rate.

@@ -158,7 +158,7 @@ func TestThreadedParent(t *testing.T) {
 		t.Errorf("without limits: fd %d, error %v", g.Fd(), err)
 	}
 	// A controller that is on already, since turning one on would be refused before.
-	j := job{inside.v2, []setting{{limit: "limit", controller: "core", writes: to("cgroup.max.depth", "1")}}}
+	j := job{hierarchy: inside.v2, settings: []setting{{limit: "limit", controller: "core", writes: to("cgroup.max.depth", "1")}}}
 	if err := os.WriteFile(top+"/cgroup.subtree_control", []byte("+pids"), 0); err == nil {
 		j.settings[0].controller = "pids"
 		if err := g.buildV2(j, "x"); !errors.Is(err, unix.EOPNOTSUPP) || !errors.Is(err, ErrUnavailable) {

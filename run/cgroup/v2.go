@@ -121,6 +121,9 @@ func (g *Group) buildV2(j job, name string) error {
 	if err := d.enable(j.settings); err != nil {
 		return err
 	}
+	for _, c := range j.counting {
+		_ = d.enableOne(setting{controller: c}) // Stats then says that it does not know
+	}
 	if err := d.takesProcesses(); err != nil {
 		if limit == "" {
 			return g.Remove()
