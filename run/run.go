@@ -12,6 +12,7 @@ import (
 	"runtime"
 	"sync"
 	"syscall"
+	"time"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
@@ -41,6 +42,9 @@ type Config struct {
 	// Note, if set, is told which cgroups the run may make, before it does, so that a sweep can
 	// remove them whatever happens to this process. An error stops the start.
 	Note func(cgroups []string) error
+	// Measure fills Status.Group as far as the machine can. On cgroup v1 that takes a group even
+	// for a container without limits.
+	Measure bool
 }
 
 // Overlay is the writable root: names are relative to Base.
@@ -54,6 +58,8 @@ type Container struct {
 	process *child.Process
 	group   *cgroup.Group
 	ended   chan end
+	started time.Time
+	measure bool
 
 	mu       sync.Mutex     // guards what follows, and process.Pid against reuse
 	gone     bool           // waited for: Pid and Pidfd mean nothing any more
@@ -62,6 +68,7 @@ type Container struct {
 
 type end struct {
 	status syscall.WaitStatus
+	at     time.Time
 	usage  syscall.Rusage
 	err    error
 }
@@ -72,6 +79,8 @@ type Status struct {
 	Signal syscall.Signal // what killed it
 	// OOMKills counts the processes that the memory limit killed.
 	OOMKills uint64
+	Usage    Usage
+	Group    cgroup.Stats // what is known of it, if Config.Measure
 }
 
 // Start starts the container. When it fails nothing is left of it: an error is a *child.Error for
@@ -83,11 +92,11 @@ func Start(c Config) (*Container, error) {
 			return nil, err
 		}
 	}
-	group, err := cgroup.New(c.ID, c.Spec.Linux.Resources)
+	group, err := newGroup(c)
 	if err != nil {
 		return nil, err
 	}
-	k := &Container{group: group, ended: make(chan end, 1)}
+	k := &Container{group: group, ended: make(chan end, 1), measure: c.Measure}
 	if err := k.start(c); err != nil {
 		return nil, errors.Join(err, group.Remove())
 	}
@@ -129,6 +138,7 @@ func (k *Container) clone(list *child.List, attr child.Attr) error {
 		return err
 	}
 	p, err := child.Start(list, attr)
+	k.started = time.Now()
 	leaveErr := k.group.Leave()
 	if err != nil {
 		return err
@@ -156,11 +166,12 @@ func (k *Container) abandon() error {
 // process that has got its number meanwhile.
 func (k *Container) wait() end {
 	err := k.process.WaitEnd()
+	at := time.Now()
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.gone = true
 	ws, ru, waitErr := k.process.Wait()
-	return end{ws, ru, errors.Join(err, waitErr)}
+	return end{ws, at, ru, errors.Join(err, waitErr)}
 }
 
 // onThread runs f on a thread of its own that dies with it, and that is not the process's first:
@@ -190,7 +201,7 @@ func (k *Container) Wait() (Status, error) {
 	if e.err != nil {
 		return Status{}, fmt.Errorf("waiting for the container: %w", e.err)
 	}
-	s := Status{Code: e.status.ExitStatus()}
+	s := Status{Code: e.status.ExitStatus(), Usage: newUsage(k.started, e.at, e.usage)}
 	if e.status.Signaled() {
 		s.Code, s.Signal = 0, e.status.Signal()
 	}
@@ -199,5 +210,7 @@ func (k *Container) Wait() (Status, error) {
 	}
 	events, err := k.group.Events()
 	s.OOMKills = events.OOMKills
-	return s, errors.Join(err, k.group.Remove())
+	var statsErr error
+	s.Group, statsErr = k.stats()
+	return s, errors.Join(err, statsErr, k.group.Remove())
 }
