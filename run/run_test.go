@@ -301,7 +301,7 @@ func TestExitStatuses(t *testing.T) {
 		s.file("bin/noformat", "\x01\x02 nonsense", 0o755)
 		s.file("bin/nointerp", "#!/no/such/interpreter\n", 0o755)
 		st, _, err := s.run(s.config(mode, "probe", "exit", "7"))
-		if err != nil || st != (Status{Code: 7}) {
+		if err != nil || st.end() != (Status{Code: 7}) {
 			t.Errorf("exit 7: %+v, %v", st, err)
 		}
 		st, _, err = s.run(s.config(mode, "probe", "kill"))
@@ -352,7 +352,7 @@ func TestSignals(t *testing.T) {
 			if err := k.Signal(x.sig); err != nil {
 				t.Fatal(err)
 			}
-			if st, err := k.Wait(); err != nil || st != x.want {
+			if st, err := k.Wait(); err != nil || st.end() != x.want {
 				t.Errorf("%+v, %v; want %+v", st, err, x.want)
 			}
 			if err := k.Signal(x.sig); err != nil {
@@ -376,7 +376,7 @@ func TestInit(t *testing.T) {
 		}{{[]string{"probe", "exit", "7"}, Status{Code: 7}}, {[]string{"probe", "kill"}, Status{Code: 137}}, {[]string{"probe", "orphans"}, Status{Code: 0}}} {
 			c := s.config(mode, x.args...)
 			c.Init = true
-			if st, out, err := s.run(c); err != nil || st != x.want {
+			if st, out, err := s.run(c); err != nil || st.end() != x.want {
 				t.Errorf("%q: %+v, %v; want %+v (%s)", x.args, st, err, x.want, out)
 			}
 		}

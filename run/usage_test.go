@@ -119,3 +119,6 @@ func TestMeasure(t *testing.T) {
 		t.Errorf("peak of memory %v", show(g.MemoryPeak))
 	}
 }
+
+// end is the status without what differs from run to run.
+func (s Status) end() Status { return Status{Code: s.Code, Signal: s.Signal, OOMKills: s.OOMKills} }
