@@ -19,11 +19,17 @@ func ParseAddHost(s string) (string, error) {
 	if strings.HasPrefix(ip, "[") && strings.HasSuffix(ip, "]") {
 		ip = ip[1 : len(ip)-1]
 	}
-	addr, err := netip.ParseAddr(ip)
-	if !ok || err != nil || !isHost(name) {
+	if !ok || !isIP(ip) || !isHost(name) {
 		return "", invalidf("host %q: want NAME:IP, as in db:10.0.0.7", s)
 	}
-	return addr.String() + "\t" + name, nil
+	return ip + "\t" + name, nil
+}
+
+// isIP is for addresses without a zone: anything can stand in one, the end of
+// the line too.
+func isIP(s string) bool {
+	addr, err := netip.ParseAddr(s)
+	return err == nil && addr.Zone() == ""
 }
 
 // isHost holds for a name that can stand in /etc/hosts or resolv.conf, be it
@@ -43,7 +49,7 @@ type DNS struct {
 
 func (d DNS) check() error {
 	for _, s := range d.Servers {
-		if _, err := netip.ParseAddr(s); err != nil {
+		if !isIP(s) {
 			return invalidf("DNS server %q: want an IP address", s)
 		}
 	}

@@ -58,7 +58,7 @@ func ParseVolume(s string) (Mount, error) {
 	if strings.HasPrefix(m.Source, "/") || strings.HasPrefix(m.Source, ".") {
 		m.Type, m.CreateSource = typeBind, true
 	}
-	if len(parts) == 3 && parts[2] != "" {
+	if len(parts) == 3 {
 		if err := m.addOptions(parts[2]); err != nil {
 			return Mount{}, invalidf("volume %q: %v", s, err)
 		}
