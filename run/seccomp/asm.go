@@ -23,14 +23,15 @@ const (
 // asm writes a program from its end to its start. Classic BPF jumps only forward, so that whatever
 // an instruction leads to has then its place already, and equal ends can be shared.
 type asm struct {
-	code []unix.SockFilter // the last instruction first
-	ends map[uint32]label  // the nearest return of each value
+	code    []unix.SockFilter // the last instruction first
+	ends    map[uint32]label  // the nearest return of each value
+	decided map[string]label  // decisions by their key
 }
 
 // label is an instruction to go to: its index in asm.code.
 type label int
 
-func newAsm() *asm { return &asm{ends: map[uint32]label{}} }
+func newAsm() *asm { return &asm{ends: map[uint32]label{}, decided: map[string]label{}} }
 
 func (p *asm) emit(code uint16, k uint32) label {
 	p.code = append(p.code, unix.SockFilter{Code: code, K: k})

@@ -1,7 +1,9 @@
 package seccomp
 
 import (
+	"encoding/binary"
 	"slices"
+	"strconv"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
@@ -36,8 +38,32 @@ func (p *asm) numbers(all []decision) label {
 	return p.tree(arms)
 }
 
-// decide writes what happens to a call whose number is known.
+// decide writes what happens to a call whose number is known. Calls with equal rules share it.
 func (p *asm) decide(d decision) label {
+	key := d.key()
+	l, ok := p.decided[key]
+	if !ok {
+		l = p.rules(d)
+		p.decided[key] = l
+	}
+	return l
+}
+
+func (d *decision) key() string {
+	var b []byte
+	u64 := binary.NativeEndian.AppendUint64
+	b = u64(b, uint64(d.ret))
+	for _, r := range d.rules {
+		b = u64(u64(b, uint64(r.ret)), uint64(len(r.conds)))
+		for _, c := range r.conds {
+			b = append(u64(u64(append(b, byte(c.arg)), c.value), c.mask), c.op...)
+		}
+	}
+	return string(strconv.AppendBool(b, d.wide))
+}
+
+// rules writes the conditions on the arguments of a call.
+func (p *asm) rules(d decision) label {
 	if s, arg, ok := d.spans(); ok {
 		return p.spans(s, arg, d.wide)
 	}

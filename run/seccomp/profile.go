@@ -76,6 +76,9 @@ func Parse(b []byte, caps []string, arch, kernel string) (*specs.LinuxSeccomp, e
 	if _, err := d.Token(); err != io.EOF {
 		return nil, errors.New("reading the seccomp profile: there is something after its end")
 	}
+	if err := keys(json.NewDecoder(bytes.NewReader(b))); err != nil {
+		return nil, fmt.Errorf("reading the seccomp profile: %w", err)
+	}
 	if err := p.check(); err != nil {
 		return nil, fmt.Errorf("reading the seccomp profile: %w", err)
 	}
@@ -101,6 +104,43 @@ func position(b []byte, err error) error {
 		return err
 	}
 	return fmt.Errorf("line %d: %w", 1+bytes.Count(b[:at], []byte("\n")), err)
+}
+
+// fields are all that objects in a profile may have.
+var fields = []string{
+	"defaultAction", "defaultErrnoRet", "defaultErrno", "architectures", "archMap", "flags", "listenerPath", "listenerMetadata",
+	"syscalls", "architecture", "subArchitectures", "names", "name", "action", "errnoRet", "errno", "args", "comment", "includes",
+	"excludes", "index", "value", "valueTwo", "op", "caps", "arches", "minKernel",
+}
+
+// keys reads a value and refuses what encoding/json passes over: a field that is given twice, of
+// which the last would win, and one in other letters, which would be taken for the same.
+func keys(d *json.Decoder) error {
+	t, err := d.Token()
+	if t != json.Delim('{') && t != json.Delim('[') {
+		return err
+	}
+	var seen []json.Token
+	for d.More() {
+		if t == json.Delim('{') {
+			key, err := d.Token()
+			if err != nil {
+				return err
+			}
+			if name, ok := key.(string); !ok || !slices.Contains(fields, name) {
+				return fmt.Errorf("unknown field %q", key)
+			}
+			if slices.Contains(seen, key) {
+				return fmt.Errorf("%q is given twice", key)
+			}
+			seen = append(seen, key)
+		}
+		if err := keys(d); err != nil {
+			return err
+		}
+	}
+	_, err = d.Token()
+	return err
 }
 
 // check refuses what has no meaning, and settles what can be said in two ways.

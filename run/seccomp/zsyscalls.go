@@ -434,7 +434,6 @@ var syscallTable = [...]syscallEntry{
 	{"symlinkat", [5]int32{266, 304, 266, 36, 331}},
 	{"sync", [5]int32{162, 36, 162, 81, 36}},
 	{"sync_file_range", [5]int32{277, 314, 277, 84, -1}},
-	{"sync_file_range2", [5]int32{-1, -1, -1, -1, 341}},
 	{"syncfs", [5]int32{306, 344, 306, 267, 373}},
 	{"syscall_mask", [5]int32{-1, -1, -1, -1, 0}},
 	{"sysfs", [5]int32{139, 135, 139, -1, 135}},

@@ -142,10 +142,9 @@ var x32Names = strings.Fields("rt_sigaction rt_sigreturn ioctl readv writev recv
 	" vmsplice move_pages preadv pwritev rt_tgsigqueueinfo recvmmsg sendmmsg process_vm_readv process_vm_writev setsockopt" +
 	" getsockopt io_setup io_submit execveat preadv2 pwritev2")
 
-// armNames are __ARM_NR_ of arch/arm/include/uapi/asm/unistd.h, and the second name of number 341.
+// armNames are __ARM_NR_ of arch/arm/include/uapi/asm/unistd.h.
 var armNames = map[string]int{
 	"breakpoint": 0xf0001, "cacheflush": 0xf0002, "usr26": 0xf0003, "usr32": 0xf0004, "set_tls": 0xf0005, "get_tls": 0xf0006,
-	"sync_file_range2": 341,
 }
 
 func profile(b *bytes.Buffer, _ string) error {
