@@ -13,7 +13,8 @@ import (
 // wait4(2) has it. One that left a child behind unwaited for used more: see cgroup.Stats.
 type Usage struct {
 	// Start is when the command had been exec'ed, End when the last process was gone.
-	Start, End   time.Time
+	Start, End time.Time
+	// User and System are CPU time, a millisecond or two of set-up before Start included.
 	User, System time.Duration
 	// MaxRSS is the memory of the largest process, in bytes; nil is not known: an exec'ed program is
 	// charged with the size of what exec'ed it, so that one smaller than this process can't be told.
