@@ -53,11 +53,26 @@ func newCapabilities(o Options, root bool) (*specs.LinuxCapabilities, error) {
 	if err != nil {
 		return nil, err
 	}
+	if o.Bounding != 0 {
+		if set, err = bound(set, o); err != nil {
+			return nil, err
+		}
+	}
 	out := &specs.LinuxCapabilities{Bounding: set.names()}
 	if root {
 		out.Effective, out.Permitted = set.names(), set.names()
 	}
 	return out, nil
+}
+
+// bound takes away what the caller can't give. Who says ALL means all there
+// are; who names one wants that one.
+func bound(set capSet, o Options) (capSet, error) {
+	named, _, err := parseCaps("add", o.CapAdd)
+	if lacking := (named &^ capSet(o.Bounding)).names(); len(lacking) > 0 {
+		return 0, invalidf("capability %s to add: umiak does not have it here itself", lacking[0])
+	}
+	return set & capSet(o.Bounding), err
 }
 
 // tweak applies add and drop to the default set. ALL in one makes the other a

@@ -56,6 +56,35 @@ func TestCapabilities(t *testing.T) {
 	}
 }
 
+func TestCapabilitiesBound(t *testing.T) {
+	const chownKill = 1<<0 | 1<<5
+	for _, tt := range []struct {
+		bounding uint64
+		change   func(*Options)
+		want     string
+	}{
+		{0, func(o *Options) { o.CapDrop, o.CapAdd = []string{"ALL"}, []string{"SYS_BOOT"} }, "CAP_SYS_BOOT"},
+		{chownKill, func(o *Options) {}, "CAP_CHOWN CAP_KILL"},
+		{chownKill, func(o *Options) { o.CapDrop = []string{"KILL"} }, "CAP_CHOWN"},
+		{chownKill, func(o *Options) { o.CapAdd = []string{"ALL"} }, "CAP_CHOWN CAP_KILL"},
+		{chownKill | 1<<22, func(o *Options) { o.Privileged = true }, "CAP_CHOWN CAP_KILL CAP_SYS_BOOT"},
+		{chownKill | 1<<22, func(o *Options) { o.CapAdd = []string{"SYS_BOOT"} }, "CAP_CHOWN CAP_KILL CAP_SYS_BOOT"},
+	} {
+		img, files, o := alpine()
+		o.Bounding = tt.bounding
+		tt.change(&o)
+		c := mustNew(t, img, files, o).Process.Capabilities
+		if got := strings.Join(c.Bounding, " "); got != tt.want || strings.Join(c.Effective, " ") != tt.want {
+			t.Errorf("bounding %x: %s, want %s", tt.bounding, got, tt.want)
+		}
+	}
+	img, files, o := alpine()
+	o.Bounding, o.CapAdd = chownKill, []string{"SYS_BOOT"}
+	if _, err := New(img, files, o); err == nil || !strings.Contains(err.Error(), "CAP_SYS_BOOT to add: umiak does not have it") {
+		t.Errorf("got %v", err)
+	}
+}
+
 func TestCapabilitiesRefused(t *testing.T) {
 	for _, tt := range []struct {
 		add, drop []string

@@ -100,6 +100,9 @@ type Options struct {
 	Devices     []Device // of [ParseDevice]
 
 	CapAdd, CapDrop []string // "ALL", names with or without CAP_
+	// Bounding is the caller's own set, as CapBnd in /proc/self/status has it;
+	// 0 = not known.
+	Bounding        uint64
 	NoNewPrivileges bool
 	Security        Security // of [ParseSecurityOpt]
 	// Seccomp makes the profile that Security names, or the default one, for a
