@@ -3,6 +3,7 @@ package seccomp
 import (
 	"encoding/binary"
 	"fmt"
+	"iter"
 	"slices"
 	"strings"
 
@@ -83,13 +84,14 @@ type judge struct {
 	profile *specs.LinuxSeccomp
 	native  specs.Arch
 	names   map[specs.Arch]map[uint32][]string
-	last    map[specs.Arch]int64 // the highest number named, -1 for none
-	about   map[specs.Arch]map[uint32][]specs.LinuxSyscall
+	last    map[specs.Arch]int64                           // the highest number named, -1 for none
+	about   map[specs.Arch]map[uint32][]specs.LinuxSyscall // found so far
+	decides map[uint32]bool                                // numbers looksAtArguments knows of
 }
 
 func newJudge(s *specs.LinuxSeccomp, goarch string) *judge {
 	j := &judge{profile: s, native: reachable[goarch][0], names: map[specs.Arch]map[uint32][]string{}, last: map[specs.Arch]int64{},
-		about: map[specs.Arch]map[uint32][]specs.LinuxSyscall{}}
+		about: map[specs.Arch]map[uint32][]specs.LinuxSyscall{}, decides: map[uint32]bool{}}
 	for i, arch := range []specs.Arch{specs.ArchX86_64, specs.ArchX86, specs.ArchX32, specs.ArchAARCH64, specs.ArchARM} {
 		j.names[arch] = map[uint32][]string{}
 		for _, e := range syscallTable {
@@ -102,6 +104,7 @@ func newJudge(s *specs.LinuxSeccomp, goarch string) *judge {
 	return j
 }
 
+// covers: the names of Intel's architectures have an X, those of ARM's do not.
 func (j *judge) covers(a specs.Arch) bool {
 	return a == j.native || slices.Contains(j.profile.Architectures, a) && (strings.Contains(string(a), "X") == strings.Contains(string(j.native), "X"))
 }
@@ -250,4 +253,39 @@ func (j *judge) highest(arch specs.Arch) int64 {
 		}
 	}
 	return last
+}
+
+// calls are all that a filter can tell apart: each number by each ABI, and where arguments decide,
+// with each set of them.
+func (j *judge) calls(args [][6]uint64) iter.Seq[call] {
+	return func(yield func(call) bool) {
+		for _, audit := range audits {
+			for _, nr := range numbers() {
+				for i, a := range args {
+					if i >= 2 && !j.looksAtArguments(nr) {
+						break
+					}
+					if !yield(call{nr, audit, a}) {
+						return
+					}
+				}
+			}
+		}
+	}
+}
+
+// looksAtArguments says whether any ABI has a conditional rule for the number.
+func (j *judge) looksAtArguments(nr uint32) (yes bool) {
+	if known, ok := j.decides[nr]; ok {
+		return known
+	}
+	defer func() { j.decides[nr] = yes }()
+	for _, names := range j.names {
+		for _, s := range j.profile.Syscalls {
+			if len(s.Args) > 0 && slices.ContainsFunc(names[nr&^x32Bit], func(n string) bool { return slices.Contains(s.Names, n) }) {
+				return true
+			}
+		}
+	}
+	return nr == 102 || nr == 117 // socketcall(2) and ipc(2) of i386
 }
