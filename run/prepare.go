@@ -3,10 +3,13 @@ package run
 import (
 	"fmt"
 	"os"
+	"runtime"
 
+	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
 	"github.com/umiak/umiak/run/child"
+	"github.com/umiak/umiak/run/seccomp"
 )
 
 // inputs are what the child is handed open.
@@ -52,10 +55,53 @@ func (in *inputs) started() error {
 	return child.InitReport(in.reports)
 }
 
+// filter compiles the spec's seccomp profile.
+func filter(s *specs.LinuxSeccomp) (*child.Filter, error) {
+	if s == nil {
+		return nil, nil
+	}
+	p, err := seccomp.Compile(s, runtime.GOARCH)
+	if err != nil {
+		return nil, fmt.Errorf("compiling the seccomp profile: %w", err)
+	}
+	return &child.Filter{Program: p.Filter, Flags: uint64(p.Flags)}, nil
+}
+
+// giveStreams makes the user of the process the owner of its standard streams, as docker does, so
+// that it can open /dev/stdout anew: a terminal of ours, and pipes without a name. A file or a
+// terminal of the caller's stays the caller's.
+func giveStreams(c Config) error {
+	uid := int(c.Spec.Process.User.UID)
+	if uid == 0 {
+		return nil
+	}
+	if c.Terminal != nil {
+		return c.Terminal.Slave.Chown(uid, -1)
+	}
+	for n, f := range c.Stdio {
+		fd := n
+		if f != nil {
+			fd = int(f.Fd())
+		}
+		var st unix.Statfs_t
+		if unix.Fstatfs(fd, &st) != nil || st.Type != unix.PIPEFS_MAGIC {
+			continue
+		}
+		if err := unix.Fchown(fd, uid, -1); err != nil {
+			return fmt.Errorf("giving stream %d to the user: %w", n, err)
+		}
+	}
+	return nil
+}
+
 // config puts together what the child's list is made from.
-func (in *inputs) config(c Config) child.Config {
+func (in *inputs) config(c Config) (child.Config, error) {
+	f, err := filter(c.Spec.Linux.Seccomp)
+	if err != nil {
+		return child.Config{}, err
+	}
 	k := child.Config{
-		Spec: c.Spec, ParentFd: in.parent, Resolve: c.Resolve, IsDir: isDir,
+		Filter: f, Spec: c.Spec, ParentFd: in.parent, Resolve: c.Resolve, IsDir: isDir,
 		Hierarchies: hierarchies(), Preserve: c.PreserveFds, Init: in.init,
 	}
 	if in.write != nil {
@@ -73,7 +119,7 @@ func (in *inputs) config(c Config) child.Config {
 	if t := c.Terminal; t != nil {
 		k.Terminal = &child.Terminal{MountFd: int(t.Mount.Fd()), SlaveFd: int(t.Slave.Fd())}
 	}
-	return k
+	return k, nil
 }
 
 // Explain gives the list of calls that Start would have the child make, without opening or making
@@ -83,7 +129,11 @@ func Explain(c Config) (*child.List, error) {
 	if c.Init {
 		in.init = "/proc/self/exe"
 	}
-	return child.Compile(in.config(c))
+	k, err := in.config(c)
+	if err != nil {
+		return nil, err
+	}
+	return child.Compile(k)
 }
 
 func isDir(name string) bool {

@@ -109,8 +109,15 @@ func (k *Container) start(c Config) error {
 		return err
 	}
 	defer in.close()
-	list, err := child.Compile(in.config(c))
+	config, err := in.config(c)
 	if err != nil {
+		return err
+	}
+	list, err := child.Compile(config)
+	if err != nil {
+		return err
+	}
+	if err := giveStreams(c); err != nil {
 		return err
 	}
 	started := make(chan error)

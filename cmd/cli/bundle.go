@@ -31,7 +31,7 @@ which says what 'umiak run' with the same flags would run. Any OCI runtime takes
 	}
 	o.addFlags(c.Flags())
 	c.Flags().SetInterspersed(false)
-	for _, name := range []string{"dry-run", "explain"} {
+	for _, name := range []string{"dry-run", "explain", "rootfs", "report", "status-file", "cidfile", "pidfile"} {
 		_ = c.Flags().MarkHidden(name)
 	}
 	return c
@@ -39,15 +39,20 @@ which says what 'umiak run' with the same flags would run. Any OCI runtime takes
 
 // bundle makes the directory whole or not at all.
 func (o *runOptions) bundle(ctx context.Context, name, dir string, args []string) (err error) {
+	if o.rootfs {
+		return errors.New("--rootfs: a bundle is made of an image")
+	}
 	if err := o.check(); err != nil {
 		return err
 	}
-	img, err := o.fetch(ctx, name)
-	if err != nil {
+	p := &prepared{options: o, id: o.runID()}
+	if err := p.preflight(); err != nil {
 		return err
 	}
-	defer img.Close()
-	p := &prepared{options: o, id: newID(), result: img}
+	if err := p.obtain(ctx, name); err != nil {
+		return err
+	}
+	defer p.close()
 	if err := p.describe(args); err != nil {
 		return err
 	}
@@ -72,7 +77,7 @@ func (p *prepared) fillBundle(ctx context.Context, dir string) error {
 		return err
 	}
 	defer f.Close()
-	po := pull.Options{Cache: p.result.cache}
+	po := pull.Options{Cache: p.cache}
 	if !p.options.offline {
 		po.Source = p.options.app.registry()
 	}
@@ -85,13 +90,12 @@ func (p *prepared) fillBundle(ctx context.Context, dir string) error {
 		}
 	}
 	p.spec.Root.Path = "rootfs"
-	files := p.netContent()
 	config, err := json.MarshalIndent(p.spec, "", "  ")
 	if err != nil {
 		return err
 	}
-	files["config.json"] = string(config) + "\n"
-	for name, content := range files {
+	p.content["config.json"] = string(config) + "\n"
+	for name, content := range p.content {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(content), 0o644); err != nil {
 			return err
 		}

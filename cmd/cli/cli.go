@@ -23,7 +23,8 @@ type App struct {
 	In        *os.File
 	Out, Err  *os.File
 	LookupEnv func(string) (string, bool)
-	root      string // --root
+	Environ   []string // all of the caller's variables
+	root      string   // --root
 }
 
 // Run runs the command line and returns the exit status: the container's for run, 0 for success,
@@ -79,6 +80,9 @@ process in namespaces of its own, under limits of its own. There is no daemon.`,
 			return err
 		}
 		if e, ok := errors.AsType[*pflag.InvalidValueError](err); ok {
+			if h, ok := errors.AsType[*hintError](e.Unwrap()); ok {
+				return h
+			}
 			err = fmt.Errorf("--%s: %w", e.GetFlag().Name, e.Unwrap())
 		}
 		return usageError{c, err}

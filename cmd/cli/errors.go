@@ -22,6 +22,7 @@ import (
 
 // Exit statuses as chroot(1) and docker have them.
 const (
+	statusTimeout   = 124 // the time limit stopped the command, as timeout(1) has it
 	statusError     = 125 // umiak itself failed
 	statusCannotRun = 126 // the command is there and can't be started
 	statusNotFound  = 127 // there is no such command
@@ -120,6 +121,14 @@ func is(target error) func(error) bool {
 }
 
 func as[E error](err error) bool { _, ok := errors.AsType[E](err); return ok }
+
+// output125 is an error of writing to standard output: nothing to do with the cache or the image.
+func output125(err error) error {
+	if err == nil {
+		return nil
+	}
+	return hinted(err, "standard output can't be written to")
+}
 
 // remedies are tried in order: the first that applies is the hint.
 var remedies = []struct {

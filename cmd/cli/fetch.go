@@ -74,8 +74,8 @@ func (o *fetchOptions) fetch(ctx context.Context, name string) (*fetched, error)
 	if err != nil {
 		return nil, err
 	}
-	if os.Geteuid() != 0 {
-		return nil, hinted(errors.New("umiak needs root for now: to give an image's files their owners, and a container its namespaces"), "sudo umiak …")
+	if err := needRoot(); err != nil {
+		return nil, err
 	}
 	c, err := o.app.openCache()
 	if err != nil {
@@ -93,6 +93,24 @@ func (o *fetchOptions) fetch(ctx context.Context, name string) (*fetched, error)
 		return nil, err
 	}
 	return &fetched{Result: r, cache: c}, nil
+}
+
+func needRoot() error {
+	if os.Geteuid() == 0 {
+		return nil
+	}
+	return hinted(errors.New("umiak needs root for now: to give an image's files their owners, and a container its namespaces"), "sudo umiak …")
+}
+
+// fetched is an image with its root leased and the cache that holds it.
+type fetched struct {
+	*pull.Result
+	cache *cache.Cache
+}
+
+func (f *fetched) Close() {
+	f.Root.Close()
+	f.cache.Close()
 }
 
 func (a *App) openCache() (*cache.Cache, error) {

@@ -5,7 +5,6 @@ import (
 	"encoding/hex"
 	"os"
 	"path/filepath"
-	"strings"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 
@@ -22,60 +21,59 @@ func newID() string {
 // netFileNames are the files that the run has versions of its own of, as docker has.
 var netFileNames = []string{"resolv.conf", "hosts", "hostname"}
 
-// netFiles mounts them over the image's.
-func netFiles(dir string) []specs.Mount {
+// ownFiles mounts files of the run's own over the image's.
+func (p *prepared) ownFiles(names []string) []specs.Mount {
 	var ms []specs.Mount
-	for _, name := range netFileNames {
+	for _, name := range names {
 		ms = append(ms, specs.Mount{
-			Destination: "/etc/" + name, Type: "bind", Source: filepath.Join(dir, name), Options: []string{"rbind", "rprivate"},
+			Destination: "/etc/" + name, Type: "bind", Source: filepath.Join(p.stateDir(), name), Options: []string{"rbind", "rprivate"},
 		})
 	}
 	return ms
 }
 
+// netContent is what the network's files say.
+func (p *prepared) netContent() map[string]string {
+	return map[string]string{
+		"resolv.conf": string(p.asked.ResolvConf(readOr("/etc/resolv.conf"))),
+		"hosts":       string(p.asked.HostsFile(readOr("/etc/hosts"))),
+		"hostname":    p.spec.Hostname + "\n",
+	}
+}
+
+func readOr(name string) []byte {
+	b, _ := os.ReadFile(name) // a host without one has nothing to say there
+	return b
+}
+
 // populate makes what the run needs in its directory: the layers of the overlay, the place to
-// mount it, and the network's files.
+// mount it, and its own files. Modes are set, not left to the caller's umask.
 func (p *prepared) populate(st *state.State) error {
 	for _, dir := range []string{"upper", "work", "root"} {
 		if err := os.Mkdir(st.Path(dir), 0o755); err != nil {
 			return err
 		}
 	}
-	// The upper directory is the container's /: as open as the image's own.
-	if fi, err := os.Stat(filepath.Join(p.result.Root.Path(), "rootfs")); err == nil {
-		if err := os.Chmod(st.Path("upper"), fi.Mode()); err != nil {
+	// The upper directory is the container's /: its mode, owner and all are the image's own.
+	if err := likeDirectory(st.Path("upper"), p.treePath); err != nil {
+		return err
+	}
+	for name, content := range p.content {
+		if err := st.Write(name, content, 0o644); err != nil {
 			return err
 		}
 	}
-	content := p.netContent()
-	for _, name := range netFileNames {
-		if err := st.Write(name, content[name], 0o644); err != nil {
-			return err
-		}
-	}
-	return nil
+	return p.provide(st, p.asked.Volumes)
 }
 
-// netContent is what the files say.
-func (p *prepared) netContent() map[string]string {
-	return map[string]string{"resolv.conf": readOr("/etc/resolv.conf"), "hosts": p.hosts(), "hostname": p.spec.Hostname + "\n"}
-}
-
-func readOr(name string) string {
-	b, err := os.ReadFile(name)
+func likeDirectory(name, like string) error {
+	fi, err := os.Stat(like)
 	if err != nil {
-		return ""
+		return err
 	}
-	return string(b)
-}
-
-// hosts is the host's file where the network is the host's, and then our own name.
-func (p *prepared) hosts() string {
-	h := "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n"
-	if p.options.network == "host" {
-		if own := readOr("/etc/hosts"); own != "" {
-			h = strings.TrimSuffix(own, "\n") + "\n"
-		}
+	uid, gid := owners(fi)
+	if err := os.Chown(name, uid, gid); err != nil {
+		return err
 	}
-	return h + "127.0.0.1\t" + p.spec.Hostname + "\n"
+	return os.Chmod(name, fi.Mode())
 }

@@ -6,13 +6,16 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"sync/atomic"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/umiak/umiak/run"
 	"github.com/umiak/umiak/run/child"
 	"github.com/umiak/umiak/run/pty"
+	"github.com/umiak/umiak/run/spec"
 	"github.com/umiak/umiak/run/state"
 )
 
@@ -39,17 +42,70 @@ func (p *prepared) supervise(ctx context.Context, st *state.State) error {
 		session.abandon()
 		return p.startFailed(err)
 	}
+	if err := p.announce(k); err != nil {
+		_ = k.Signal(unix.SIGKILL)
+		_, waitErr := k.Wait()
+		return errors.Join(err, waitErr, session.close())
+	}
 	go func() {
 		for s := range signals {
 			_ = k.Signal(s.(syscall.Signal)) // a container that has ended needs none
 		}
 	}()
 	session.started(k)
+	timedOut := p.limitTime(k)
 	ended, err := k.Wait()
 	if closeErr := session.close(); err == nil {
 		err = closeErr
 	}
-	return p.outcome(ended, err)
+	return p.outcome(ended, timedOut.Load(), err)
+}
+
+// announce writes what others wait for: the files with the run's id and process, and the status.
+func (p *prepared) announce(k *run.Container) error {
+	o := p.options
+	if o.cidFile != "" {
+		f, err := os.OpenFile(o.cidFile, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
+		if err != nil {
+			return fmt.Errorf("--cidfile: %w", err)
+		}
+		_, err = f.WriteString(p.id)
+		if err := errors.Join(err, f.Close()); err != nil {
+			return fmt.Errorf("--cidfile: %w", err)
+		}
+	}
+	if o.pidFile != "" {
+		if err := os.WriteFile(o.pidFile, []byte(itoa(k.Pid())+"\n"), 0o644); err != nil {
+			return fmt.Errorf("--pidfile: %w", err)
+		}
+	}
+	if p.result != nil {
+		p.status.started(p.id, k.Pid(), o.name, o.labels, p.result.Image)
+	} else {
+		p.status.started(p.id, k.Pid(), o.name, o.labels, nil)
+	}
+	return nil
+}
+
+// limitTime asks the container to stop when its time is up, and kills it when it does not.
+func (p *prepared) limitTime(k *run.Container) *atomic.Bool {
+	done := &atomic.Bool{}
+	o := p.options
+	if o.timeout <= 0 {
+		return done
+	}
+	stop := syscall.SIGTERM
+	if n, err := spec.ParseSignal(p.spec.Annotations["org.opencontainers.image.stopSignal"]); err == nil {
+		stop = syscall.Signal(n)
+	}
+	time.AfterFunc(o.timeout, func() {
+		done.Store(true)
+		_ = k.Signal(stop)
+		if o.stopTimeout >= 0 {
+			time.AfterFunc(o.stopTimeout, func() { _ = k.Signal(unix.SIGKILL) })
+		}
+	})
+	return done
 }
 
 // forwarded are the signals that a user or a supervisor sends; those that the kernel sends for
@@ -110,12 +166,13 @@ func (t *terminalSession) close() error {
 	if t == nil {
 		return nil
 	}
+	t.pair.CloseSlave() // or the end of what the processes wrote would never be seen
 	defer t.pair.Close()
 	return t.session.Close()
 }
 
 // outcome says what is to be said of a container's end and gives its status.
-func (p *prepared) outcome(s run.Status, err error) error {
+func (p *prepared) outcome(s run.Status, timedOut bool, err error) error {
 	a := p.options.app
 	if err != nil {
 		a.say("warning", err.Error())
@@ -124,18 +181,34 @@ func (p *prepared) outcome(s run.Status, err error) error {
 	if s.Signal != 0 {
 		code = statusSignal + int(s.Signal)
 	}
+	if timedOut {
+		a.say("error", fmt.Sprintf("the time limit of %v stopped the command", p.options.timeout))
+		code = statusTimeout
+	}
 	if s.OOMKills > 0 {
-		limit := bytesText(p.options.resources.Memory)
+		limit := bytesText(p.asked.Resources.Memory)
 		if code == statusSignal+int(unix.SIGKILL) {
 			a.say("error", fmt.Sprintf("the memory limit of %s killed the command", limit))
 		} else {
 			a.say("warning", fmt.Sprintf("the memory limit of %s killed %d of the command's processes", limit, s.OOMKills))
 		}
 	}
+	p.status.exited(s, code, p.asked.Resources.Memory)
+	p.writeReport(s, code)
 	if code == 0 {
 		return nil
 	}
 	return status(code)
+}
+
+func (p *prepared) writeReport(s run.Status, code int) {
+	if !p.options.report.wanted() {
+		return
+	}
+	r := newReport(ran{id: p.id, image: p.result, pulled: p.pulled, limits: p.spec.Linux.Resources, ended: s, status: code})
+	if err := r.write(p.report, p.options.app.Err); err != nil {
+		p.options.app.say("warning", err.Error())
+	}
 }
 
 // startFailed finds the words for a container that did not start.
@@ -148,24 +221,28 @@ func (p *prepared) startFailed(err error) error {
 		if e.Errno == unix.EPERM && os.Geteuid() == 0 {
 			return hinted(err, "root here lacks a privilege, as in a container: umiak needs CAP_SYS_ADMIN for now")
 		}
-		return err
+		return hinted(err, "that step needs something of the image or the machine that is not so; 'umiak run --explain' shows all steps")
 	}
-	name := p.spec.Process.Args[0]
-	return fmt.Errorf("%w", p.cannotExec(name, e))
+	return p.cannotExec(p.spec.Process.Args[0], e)
 }
 
 // cannotExec tells the reasons apart that execve(2) has one number for.
 func (p *prepared) cannotExec(name string, e *child.Error) error {
 	at := p.find(name)
+	missing := execStatus(e.Errno) == statusNotFound
 	switch {
 	case e.Errno == unix.ENOEXEC:
 		return hinted(fmt.Errorf("%s: cannot be executed: %w", name, e), p.formatHint())
-	case at == "" && execStatus(e.Errno) == statusNotFound:
-		return hinted(fmt.Errorf("%s: command not found in %s: %w", name, p.result.Image.Reference.Familiar(), e), "what stands after the image is the command; an image without a shell has no sh")
-	case execStatus(e.Errno) == statusNotFound:
+	case missing && at == "":
+		return hinted(fmt.Errorf("%s: command not found in %s: %w", name, p.imageName(), e), "what stands after the image is the command; an image without a shell has no sh")
+	case missing:
 		return hinted(fmt.Errorf("%s: its interpreter is missing: %w", at, e), "a script's #! line or a program's dynamic linker names a file that the image lacks")
+	case e.Errno == unix.EACCES:
+		return hinted(fmt.Errorf("%s: cannot be executed: %w", name, e), "it must be a file with execute permission for the user it runs as")
+	case e.Errno == unix.E2BIG:
+		return hinted(fmt.Errorf("%s: cannot be executed: %w", name, e), "the arguments and the environment together, or one of them, are too long (execve(2))")
 	}
-	return hinted(fmt.Errorf("%s: cannot be executed: %w", name, e), "it must be a file with execute permission for the user it runs as")
+	return fmt.Errorf("%s: cannot be executed: %w", name, e)
 }
 
 // find looks a command up as the child did, in the image's files.
@@ -179,9 +256,11 @@ func (p *prepared) find(name string) string {
 }
 
 func (p *prepared) formatHint() string {
-	host, img := hostPlatform(), p.result.Image.Platform
-	if img.Architecture != host.Architecture {
-		return fmt.Sprintf("the image is for %s and this machine is %s: it takes an emulator (binfmt_misc)", img, host)
+	if p.result != nil {
+		host, img := hostPlatform(), p.result.Image.Platform
+		if img.Architecture != host.Architecture {
+			return fmt.Sprintf("the image is for %s and this machine is %s: it takes an emulator (binfmt_misc)", img, host)
+		}
 	}
 	return "it is neither a program nor a script that begins with #!"
 }

@@ -9,13 +9,19 @@ import (
 
 func itoa(n int) string { return strconv.Itoa(n) }
 
-// owner is the uid that a file belongs to, -1 if that can't be told.
-func owner(fi os.FileInfo) int {
+// owners are the ids that a file belongs to.
+func owners(fi os.FileInfo) (uid, gid int) {
 	st, ok := fi.Sys().(*syscall.Stat_t)
 	if !ok {
-		return -1
+		return -1, -1
 	}
-	return int(st.Uid)
+	return int(st.Uid), int(st.Gid)
+}
+
+// owner is the uid that a file belongs to, -1 if that can't be told.
+func owner(fi os.FileInfo) int {
+	uid, _ := owners(fi)
+	return uid
 }
 
 // sizeText is a size for people, in the decimal units that registries and disks are sold by.

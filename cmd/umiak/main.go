@@ -18,6 +18,6 @@ func main() {
 	if child.Main() {
 		return
 	}
-	app := &cli.App{Args: os.Args[1:], In: os.Stdin, Out: os.Stdout, Err: os.Stderr, LookupEnv: os.LookupEnv}
+	app := &cli.App{Args: os.Args[1:], In: os.Stdin, Out: os.Stdout, Err: os.Stderr, LookupEnv: os.LookupEnv, Environ: os.Environ()}
 	os.Exit(cli.Run(context.Background(), app))
 }

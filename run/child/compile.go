@@ -80,7 +80,9 @@ type compiler struct {
 	root Slot // the directory that will be /
 	err  error
 	null Slot // our own /dev/null, for masks
-	exe  Slot // this program, for --init
+	// network is the file of a network namespace to join.
+	network string
+	exe     Slot // this program, for --init
 	// known are directories of the root that we hold open: mounts of our own.
 	known map[string]Slot
 	// clones are trees of the host's that were taken early, by destination.
@@ -99,6 +101,7 @@ func Compile(c Config) (*List, error) {
 	}
 	// The tutorial's line, in its order.
 	for _, step := range []func(){
+		k.joinNetwork,
 		k.mountNamespace,
 		k.initProgram,
 		k.rootfs,
@@ -146,10 +149,14 @@ func (k *compiler) check() error {
 	}
 	for _, n := range s.Linux.Namespaces {
 		flag, known := cloneFlags[n.Type]
-		if !known || n.Path != "" {
+		switch {
+		case !known || n.Path != "" && n.Type != specs.NetworkNamespace:
 			return fmt.Errorf("%s namespace %s: not supported", n.Type, n.Path)
+		case n.Path != "":
+			k.network = n.Path
+		default:
+			k.list.Flags |= flag
 		}
-		k.list.Flags |= flag
 	}
 	if k.list.Flags&syscall.CLONE_NEWNS == 0 {
 		return errors.New("a container needs its own mount namespace")
@@ -161,7 +168,7 @@ func (k *compiler) check() error {
 		{s.Linux.Seccomp != nil && k.Filter == nil, "linux.seccomp without a compiled filter"}, {s.Process.ApparmorProfile != "", "process.apparmorProfile"},
 		{s.Process.SelinuxLabel != "", "process.selinuxLabel"},
 		{len(s.Linux.UIDMappings) > 0, "linux.uidMappings"}, {s.Hooks != nil, "hooks"},
-		{s.Linux.RootfsPropagation != "", "linux.rootfsPropagation"}, {s.Process.Scheduler != nil, "process.scheduler"},
+		{s.Process.Scheduler != nil, "process.scheduler"},
 		{s.Process.IOPriority != nil, "process.ioPriority"}, {len(s.Linux.NetDevices) > 0, "linux.netDevices"},
 		{s.Linux.Personality != nil, "linux.personality"}, {len(s.Linux.TimeOffsets) > 0, "linux.timeOffsets"},
 		{s.Linux.IntelRdt != nil, "linux.intelRdt"}, {s.Process.ExecCPUAffinity != nil, "process.execCPUAffinity"},

@@ -23,9 +23,19 @@ func (k *compiler) hostname() {
 	}
 }
 
+// joinNetwork enters a network namespace that somebody else has made.
+func (k *compiler) joinNetwork() {
+	if k.network == "" {
+		return
+	}
+	k.begin("join the network namespace")
+	ns := k.save(k.do("openat", unix.SYS_OPENAT, cwd, text(k.network), named(unix.O_RDONLY|unix.O_CLOEXEC, "O_RDONLY|O_CLOEXEC"), num(0)), "network")
+	k.do("setns", unix.SYS_SETNS, k.slot(ns), named(unix.CLONE_NEWNET, "CLONE_NEWNET"))
+}
+
 // loopback raises lo: a new network namespace has it, down.
 func (k *compiler) loopback() {
-	if !k.has(specs.NetworkNamespace) {
+	if !k.has(specs.NetworkNamespace) || k.network != "" {
 		return
 	}
 	k.begin("raise lo in the new network")

@@ -65,7 +65,11 @@ func (s *State) Path(name ...string) string {
 
 // Write makes a file of the run's.
 func (s *State) Write(name, content string, mode os.FileMode) error {
-	if err := os.WriteFile(s.Path(name), []byte(content), mode); err != nil {
+	err := os.WriteFile(s.Path(name), []byte(content), mode)
+	if err == nil {
+		err = os.Chmod(s.Path(name), mode) // whatever the caller's umask
+	}
+	if err != nil {
 		return fmt.Errorf("writing the run's %s: %w", name, err)
 	}
 	return nil
