@@ -52,33 +52,58 @@ type Cache struct {
 	sweepOnce func()
 }
 
-// Open opens the cache at dir and makes it, with its parents, if necessary.
+// Open opens the cache at dir and makes it, with its parents, if necessary. A
+// directory that isn't a cache becomes one only if it's empty: ErrNotACache, and
+// ErrNewer for the cache of a later umiak.
 func Open(dir string) (*Cache, error) {
-	abs, err := filepath.Abs(dir)
-	if err != nil {
-		return nil, fmt.Errorf("opening cache %s: %w", dir, err)
-	}
-	root, err := os.OpenRoot(abs)
+	c, err := connect(dir)
 	if errors.Is(err, fs.ErrNotExist) {
-		if err = os.MkdirAll(abs, 0o700); err == nil {
-			root, err = os.OpenRoot(abs)
+		if err = os.MkdirAll(dir, 0o700); err == nil {
+			c, err = connect(dir)
+		}
+	}
+	if err == nil {
+		if err = c.claim(); err != nil {
+			c.Close()
 		}
 	}
 	if err != nil {
 		return nil, fmt.Errorf("opening cache %s: %w", dir, err)
-	}
-	c := &Cache{path: abs, root: root}
-	c.sweepOnce = sync.OnceFunc(func() { c.sweep(context.Background(), coldSweep) })
-	if _, err := root.Lstat(readme); errors.Is(err, fs.ErrNotExist) {
-		err = c.layout()
-		if err != nil {
-			root.Close()
-			return nil, fmt.Errorf("opening cache %s: %w", dir, err)
-		}
 	}
 	// Leftovers are nobody's fault who opens the cache now, nor the time it takes
 	// to remove them.
 	c.sweep(context.Background(), warmSweep)
+	return c, nil
+}
+
+// OpenExisting is Open for who only looks: it makes nothing and removes nothing.
+// The error is ErrMissing if there is no cache at dir.
+func OpenExisting(dir string) (*Cache, error) {
+	c, err := connect(dir)
+	if err == nil {
+		if err = c.recognize(); err == nil {
+			return c, nil
+		}
+		c.Close()
+	}
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, ErrMissing) {
+		return nil, fmt.Errorf("%w: there is no cache at %s", ErrMissing, dir)
+	}
+	return nil, fmt.Errorf("opening cache %s: %w", dir, err)
+}
+
+// connect opens the directory, whatever it is.
+func connect(dir string) (*Cache, error) {
+	abs, err := filepath.Abs(dir)
+	if err != nil {
+		return nil, err
+	}
+	root, err := os.OpenRoot(abs)
+	if err != nil {
+		return nil, err
+	}
+	c := &Cache{path: abs, root: root}
+	c.sweepOnce = sync.OnceFunc(func() { c.sweep(context.Background(), coldSweep) })
 	return c, nil
 }
 
@@ -176,6 +201,20 @@ func (c *Cache) removeAlien(name string, want fs.FileMode) error {
 		err = c.root.RemoveAll(name)
 	}
 	return err
+}
+
+// openDir opens one of the cache's own directories to go through it. Who goes
+// through one may be about to remove what is there: a link in its place, to
+// another directory of the cache, is not followed.
+func (c *Cache) openDir(name string) (*os.File, error) {
+	info, err := c.root.Lstat(name)
+	if err != nil {
+		return nil, err
+	}
+	if !info.IsDir() {
+		return nil, &fs.PathError{Op: "open", Path: name, Err: unix.ENOTDIR}
+	}
+	return c.root.OpenFile(name, look|unix.O_DIRECTORY, 0)
 }
 
 // syncDir makes a rename into the directory name durable.

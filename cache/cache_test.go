@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -111,24 +112,37 @@ func TestSweep(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	dead := filepath.Join(c.Path(), "tmp", "dead")
+	dead := filepath.Join(c.Path(), "tmp", randomName())
 	if err := os.MkdirAll(filepath.Join(dead, "a/b/c"), 0o700); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.WriteFile(filepath.Join(c.Path(), "tmp", "stray"), nil, 0o600); err != nil {
+	// What we didn't make isn't ours to remove, wherever it lies.
+	link, other := "tmp/"+randomName(), []string{"tmp/0", "tmp/dead", "tmp/umiak-", "tmp/umiak-A", "tmp/umiak-cache", "tmp/umiak-zzzzzzzzzzzzzzzzz"}
+	for _, name := range other {
+		if err := os.Mkdir(filepath.Join(c.Path(), name), 0o700); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.Symlink("dead", filepath.Join(c.Path(), link)); err != nil {
 		t.Fatal(err)
 	}
+	want := append(other, link, mine.path(""))
+	slices.Sort(want)
 	// Each opening may only take so long.
 	for range 100 {
-		if openAt(t, c.Path()); len(files(t, c)) == 1 {
+		if openAt(t, c.Path()); len(files(t, c)) == len(want) {
 			break
 		}
 	}
-	wantFiles(t, c, mine.path(""))
+	wantFiles(t, c, want...)
+	if _, err := c.Collect(t.Context(), nothing); err != nil {
+		t.Error(err)
+	}
 	if _, err := mine.remove(); err != nil {
 		t.Error(err)
 	}
-	wantFiles(t, c)
+	want = slices.DeleteFunc(want, func(s string) bool { return s == mine.path("") })
+	wantFiles(t, c, want...)
 }
 
 // A sweeper may take a temporary directory just before its maker locks it.
@@ -229,8 +243,10 @@ func TestDiskFull(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer fill.Close()
-	for err == nil {
-		_, err = fill.Write(make([]byte, 4096))
+	for range 1 << 10 { // The file system has 256 of them.
+		if _, err = fill.Write(make([]byte, 4096)); err != nil {
+			break
+		}
 	}
 	freed, err := c.Collect(t.Context(), func() (Live, error) { return Live{}, nil })
 	if err != nil || freed == 0 {

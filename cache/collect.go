@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"strings"
 
 	"github.com/umiak/umiak/cache/digest"
 	"github.com/umiak/umiak/cache/flock"
@@ -90,7 +91,7 @@ func (c *Cache) collectRoots(ctx context.Context, keep map[string]bool) (freed i
 // collectBlobs just unlinks: a blob goes in one step, and who reads it keeps it
 // until he is done.
 func (c *Cache) collectBlobs(ctx context.Context, algorithm string, keep map[digest.Digest]bool) (freed int64, err error) {
-	dir, err := c.open(blobsDir + "/" + algorithm)
+	dir, err := c.openDir(blobsDir + "/" + algorithm)
 	if err != nil {
 		return 0, err
 	}
@@ -118,7 +119,7 @@ func (c *Cache) collectLocks() error {
 	errs := []error{err}
 	for _, base := range names {
 		name := locksDir + "/" + base
-		if name == writing {
+		if !strings.HasPrefix(base, "blob-") && !strings.HasPrefix(base, "root-") {
 			continue
 		}
 		lock, err := flock.Open(c.root, name, os.O_RDWR, flock.Exclusive)
@@ -135,7 +136,7 @@ func (c *Cache) collectLocks() error {
 
 // list is the names in one of the cache's directories, in no order.
 func (c *Cache) list(dir string) ([]string, error) {
-	f, err := c.open(dir)
+	f, err := c.openDir(dir)
 	if err != nil {
 		return nil, err
 	}

@@ -239,7 +239,7 @@ func files(t *testing.T, c *Cache) []string {
 			return err
 		}
 		rel, _ := filepath.Rel(c.Path(), path)
-		fixed := []string{".", "README", "blobs", "blobs/sha256", "blobs/sha512", "locks", "locks/writing", "refs", "roots", "state", "tmp"}
+		fixed := []string{".", "README", "umiak-cache", "blobs", "blobs/sha256", "blobs/sha512", "locks", "locks/writing", "refs", "roots", "state", "tmp"}
 		if !slices.Contains(fixed, rel) {
 			all = append(all, rel)
 		}

@@ -96,7 +96,7 @@ func (c *Cache) DeleteRef(name string) error {
 // are left out.
 func (c *Cache) Refs() ([]Ref, error) {
 	names, err := c.list(refsDir)
-	if err != nil {
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("listing references in %s: %w", c.path, err)
 	}
 	var refs []Ref

@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/umiak/umiak/cache/flock"
@@ -65,7 +66,7 @@ func (t *temp) remove() (freed int64, err error) {
 
 // removeTemp deletes an entry of tmp/ that the caller has locked.
 func (c *Cache) removeTemp(ctx context.Context, base string) (int64, error) {
-	dir, err := c.open(tmpDir)
+	dir, err := c.openDir(tmpDir)
 	if err != nil {
 		return 0, err
 	}
@@ -78,7 +79,7 @@ func (c *Cache) removeTemp(ctx context.Context, base string) (int64, error) {
 // removed is no worse than a whole one. Errors are returned for those who care;
 // leftovers keep nobody from working.
 func (c *Cache) sweep(ctx context.Context, limit time.Duration) (freed int64, err error) {
-	dir, err := c.open(tmpDir)
+	dir, err := c.openDir(tmpDir)
 	if err != nil {
 		return 0, err
 	}
@@ -106,8 +107,10 @@ func (c *Cache) sweep(ctx context.Context, limit time.Duration) (freed int64, er
 
 func (c *Cache) sweepOne(ctx context.Context, base string) (int64, error) {
 	path := tmpDir + "/" + base
-	if err := c.removeAlien(path, fs.ModeDir); err != nil {
-		return 0, err
+	// Only what we make ourselves, which is directories of such names, is ours to
+	// remove. flock.Open would follow a link.
+	if info, err := c.root.Lstat(path); !isRandomName(base) || err != nil || !info.IsDir() {
+		return 0, nil
 	}
 	lock, err := flock.Open(c.root, path, look|unix.O_DIRECTORY, flock.Exclusive)
 	if errors.Is(err, flock.ErrBusy) || errors.Is(err, fs.ErrNotExist) {
@@ -120,4 +123,19 @@ func (c *Cache) sweepOne(ctx context.Context, base string) (int64, error) {
 	return c.removeTemp(ctx, base)
 }
 
-func randomName() string { return strconv.FormatUint(rand.Uint64(), 36) }
+// Names that we give things are all alike: others are not ours.
+const (
+	namePrefix = "umiak-"
+	nameDigits = "0123456789abcdefghijklmnopqrstuvwxyz"
+	nameLength = 13 // of 2⁶⁴-1 in base 36
+)
+
+func randomName() string {
+	number := strconv.FormatUint(rand.Uint64(), len(nameDigits))
+	return namePrefix + strings.Repeat("0", nameLength-len(number)) + number
+}
+
+func isRandomName(name string) bool {
+	number, ours := strings.CutPrefix(name, namePrefix)
+	return ours && len(number) == nameLength && strings.Trim(number, nameDigits) == ""
+}

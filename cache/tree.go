@@ -60,7 +60,7 @@ func (r *remover) remove(parent int, name string, depth int) error {
 }
 
 func (r *remover) removeDir(parent int, name string, depth int) error {
-	dir, err := openDir(parent, name)
+	dir, err := openForEmptying(parent, name)
 	if err != nil {
 		return err
 	}
@@ -110,7 +110,7 @@ func (r *remover) empty(dir *os.File, depth int) (met int, err error) {
 
 // lift is remove for what is too deep: directories go to the top instead.
 func (r *remover) lift(parent int, name string, depth int) error {
-	dir, err := openDir(parent, name) // Moving a directory changes its "..", which takes write permission.
+	dir, err := openForEmptying(parent, name) // Moving a directory changes its "..", which takes write permission.
 	if errors.Is(err, unix.ENOTDIR) || errors.Is(err, unix.ELOOP) {
 		return r.remove(parent, name, depth)
 	}
@@ -121,8 +121,8 @@ func (r *remover) lift(parent int, name string, depth int) error {
 	return removing(name, unix.Renameat(parent, name, r.top, ".lifted-"+randomName()))
 }
 
-// openDir opens a directory for emptying, and makes its mode allow that.
-func openDir(parent int, name string) (*os.File, error) {
+// openForEmptying opens a directory for emptying, and makes its mode allow that.
+func openForEmptying(parent int, name string) (*os.File, error) {
 	const flags = unix.O_RDONLY | unix.O_DIRECTORY | unix.O_NOFOLLOW | unix.O_CLOEXEC
 	fd, err := unix.Openat(parent, name, flags, 0)
 	if errors.Is(err, unix.EACCES) {
