@@ -40,9 +40,14 @@ var abis = [...]abi{
 }
 
 // reachable are the ABIs by which a process can call a kernel, its own first.
-var reachable = map[string][]specs.Arch{
-	"amd64": {specs.ArchX86_64, specs.ArchX86, specs.ArchX32},
-	"arm64": {specs.ArchAARCH64, specs.ArchARM},
+func reachable(goarch string) []specs.Arch {
+	switch goarch {
+	case "amd64":
+		return []specs.Arch{specs.ArchX86_64, specs.ArchX86, specs.ArchX32}
+	case "arm64":
+		return []specs.Arch{specs.ArchAARCH64, specs.ArchARM}
+	}
+	return nil
 }
 
 // known are the other names of architectures that a profile may list. Our kernel can't be called
@@ -50,7 +55,7 @@ var reachable = map[string][]specs.Arch{
 var known = []specs.Arch{
 	specs.ArchMIPS, specs.ArchMIPS64, specs.ArchMIPS64N32, specs.ArchMIPSEL, specs.ArchMIPSEL64, specs.ArchMIPSEL64N32,
 	specs.ArchPPC, specs.ArchPPC64, specs.ArchPPC64LE, specs.ArchS390, specs.ArchS390X, specs.ArchPARISC, specs.ArchPARISC64,
-	specs.ArchRISCV64, specs.ArchLOONGARCH64, specs.ArchM68K, specs.ArchSH, specs.ArchSHEB, "SCMP_ARCH_NATIVE",
+	specs.ArchRISCV64, specs.ArchLOONGARCH64, specs.ArchM68K, specs.ArchSH, specs.ArchSHEB,
 }
 
 func findABI(a specs.Arch) *abi {
@@ -69,26 +74,19 @@ func checkArch(a specs.Arch) error {
 	return nil
 }
 
-func nativeABI(goarch string) (*abi, error) {
-	archs := reachable[goarch]
-	if archs == nil {
-		return nil, fmt.Errorf("compiling the seccomp profile: no table of system calls for %s", goarch)
+// listed gives the ABIs that a profile covers, the kernel's own first.
+func listed(goarch string, archs []specs.Arch) ([]*abi, error) {
+	can := reachable(goarch)
+	if can == nil {
+		return nil, fmt.Errorf("no table of system calls for %s", goarch)
 	}
-	return findABI(archs[0]), nil
-}
-
-// listed gives the ABIs that a profile covers.
-func listed(native *abi, archs []specs.Arch) ([]*abi, error) {
-	all := []*abi{native}
+	all := []*abi{findABI(can[0])}
 	for _, a := range archs {
 		if err := checkArch(a); err != nil {
-			return nil, fmt.Errorf("compiling the seccomp profile: %w", err)
+			return nil, err
 		}
-		b := findABI(a)
-		for _, r := range reachable {
-			if b != nil && slices.Contains(r, a) && r[0] == native.arch && !slices.Contains(all, b) {
-				all = append(all, b)
-			}
+		if b := findABI(a); slices.Contains(can, a) && !slices.Contains(all, b) {
+			all = append(all, b)
 		}
 	}
 	return all, nil

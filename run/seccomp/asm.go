@@ -31,7 +31,9 @@ type asm struct {
 // label is an instruction to go to: its index in asm.code.
 type label int
 
-func newAsm() *asm { return &asm{ends: map[uint32]label{}, decided: map[string]label{}} }
+func newAsm() *asm {
+	return &asm{code: make([]unix.SockFilter, 0, 512), ends: map[uint32]label{}, decided: map[string]label{}}
+}
 
 func (p *asm) emit(code uint16, k uint32) label {
 	p.code = append(p.code, unix.SockFilter{Code: code, K: k})

@@ -302,6 +302,22 @@ func TestUnknownNames(t *testing.T) {
 	}
 }
 
+// TestMuxed: all that go through socketcall(2) and ipc(2) are found, and forbidden there too.
+func TestMuxed(t *testing.T) {
+	if !slices.IsSortedFunc(muxCalls, func(a, b muxCall) int { return strings.Compare(a.name, b.name) }) || len(muxCalls) != 32 {
+		t.Error("muxCalls is not sorted, or not whole")
+	}
+	for _, m := range muxCalls {
+		for _, conds := range [][]specs.LinuxSeccompArg{nil, {{Index: 1, Value: 5, Op: specs.OpEqualTo}}} {
+			s := &specs.LinuxSeccomp{DefaultAction: specs.ActAllow, Architectures: []specs.Arch{specs.ArchX86},
+				Syscalls: []specs.LinuxSyscall{{Names: []string{m.name}, Action: specs.ActErrno, Args: conds}}}
+			compare(t, s, "amd64", [][6]uint64{{}, {uint64(m.nr)}, {uint64(m.nr), 5}, {uint64(m.nr) | 1<<16, 5}, {uint64(m.nr) + 1}})
+			s.DefaultAction, s.Syscalls[0].Action = specs.ActErrno, specs.ActAllow
+			compare(t, s, "amd64", [][6]uint64{{}, {uint64(m.nr)}, {uint64(m.nr), 5}, {uint64(m.nr) | 1<<16, 5}, {uint64(m.nr) + 1}})
+		}
+	}
+}
+
 // The same profile is always the same filter: a cache may keep it.
 func TestStable(t *testing.T) {
 	one, _ := Compile(Default(dockerCaps, "amd64"), "amd64")

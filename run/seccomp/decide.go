@@ -83,7 +83,7 @@ func (t *table) background(nr, def, newer uint32) uint32 {
 
 // decisions gives the answers for all calls that come with an audit number, by one ABI or two.
 func (c *compiler) decisions(audit uint32) []decision {
-	var all []decision
+	all := make([]decision, 0, 256)
 	x32 := audit != unix.AUDIT_ARCH_X86_64
 	for _, base := range []uint32{0, x32Bit} {
 		for _, t := range c.tables {

@@ -90,7 +90,7 @@ type judge struct {
 }
 
 func newJudge(s *specs.LinuxSeccomp, goarch string) *judge {
-	j := &judge{profile: s, native: reachable[goarch][0], names: map[specs.Arch]map[uint32][]string{}, last: map[specs.Arch]int64{},
+	j := &judge{profile: s, native: reachable(goarch)[0], names: map[specs.Arch]map[uint32][]string{}, last: map[specs.Arch]int64{},
 		about: map[specs.Arch]map[uint32][]specs.LinuxSyscall{}, decides: map[uint32]bool{}}
 	for i, arch := range []specs.Arch{specs.ArchX86_64, specs.ArchX86, specs.ArchX32, specs.ArchAARCH64, specs.ArchARM} {
 		j.names[arch] = map[uint32][]string{}

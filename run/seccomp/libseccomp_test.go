@@ -158,8 +158,8 @@ func TestLibseccomp(t *testing.T) {
 
 func againstLibseccomp(t *testing.T, what string, s *specs.LinuxSeccomp, goarch string, args [][6]uint64) {
 	t.Helper()
-	archs := slices.DeleteFunc(slices.Clone(reachable[goarch]), func(a specs.Arch) bool {
-		return a != reachable[goarch][0] && !slices.Contains(s.Architectures, a)
+	archs := slices.DeleteFunc(slices.Clone(reachable(goarch)), func(a specs.Arch) bool {
+		return a != reachable(goarch)[0] && !slices.Contains(s.Architectures, a)
 	})
 	theirs, _ := libseccomp(t, s, archs)
 	p, err := Compile(s, goarch)
@@ -180,7 +180,7 @@ func againstLibseccomp(t *testing.T, what string, s *specs.LinuxSeccomp, goarch 
 		beyond := want == def && got == j.answer(c) && got == 0x50026                 // ENOSYS is runc's, not libseccomp's
 		version := c.audit == 0x40000003 && c.nr == 117 && uint32(c.args[0]) > 0xffff // of ipc(2), see muxed
 		if got != want && !beyond && !version {
-			t.Fatalf("%s, %s: %+v: %#x, of libseccomp %#x; %+v", what, goarch, c, got, want, j.about[reachable[goarch][0]][c.nr])
+			t.Fatalf("%s, %s: %+v: %#x, of libseccomp %#x; %+v", what, goarch, c, got, want, j.about[reachable(goarch)[0]][c.nr])
 		}
 	}
 	t.Logf("%s, %s: %d instructions, libseccomp %d", what, goarch, len(ours), len(theirs))

@@ -225,7 +225,7 @@ func (p *profile) render(h host) *specs.LinuxSeccomp {
 		DefaultAction: p.DefaultAction, DefaultErrnoRet: clone(p.DefaultErrnoRet), Architectures: slices.Clone(p.Architectures),
 		Flags: p.Flags, ListenerPath: p.ListenerPath, ListenerMetadata: p.ListenerMetadata,
 	}
-	if archs := reachable[h.arch]; archs != nil {
+	if archs := reachable(h.arch); archs != nil {
 		for _, m := range p.ArchMap {
 			if m.Architecture == archs[0] {
 				s.Architectures = append(append(s.Architectures, m.Architecture), m.SubArchitectures...)

@@ -36,25 +36,24 @@ type table struct {
 }
 
 type compiler struct {
-	audit   uint32
 	tables  []*table
 	def     uint32 // what is answered where no rule matches
 	newer   uint32 // what is answered above the highest number
 	unknown []string
 }
 
-func newCompiler(s *specs.LinuxSeccomp, native *abi) (*compiler, error) {
-	c := &compiler{audit: native.audit}
+func newCompiler(s *specs.LinuxSeccomp, goarch string) (*compiler, error) {
+	c := &compiler{}
 	var err error
 	if c.def, err = answer(s.DefaultAction, s.DefaultErrnoRet); err != nil {
-		return nil, fmt.Errorf("compiling the seccomp profile: default action: %w", err)
+		return nil, fmt.Errorf("default action: %w", err)
 	}
 	c.newer = unix.SECCOMP_RET_ERRNO | uint32(unix.ENOSYS)
 	switch s.DefaultAction {
 	case specs.ActAllow, specs.ActLog, specs.ActTrace: // the kernel, or the tracer, knows itself what it has not got
 		c.newer = c.def
 	}
-	covered, err := listed(native, s.Architectures)
+	covered, err := listed(goarch, s.Architectures)
 	if err != nil {
 		return nil, err
 	}

@@ -35,7 +35,7 @@ func TestRunc(t *testing.T) {
 	for _, e := range syscallTable {
 		everything.Names = append(everything.Names, e.name)
 	}
-	_, known := libseccomp(t, &specs.LinuxSeccomp{DefaultAction: specs.ActErrno, Syscalls: []specs.LinuxSyscall{everything}}, reachable["amd64"][:1])
+	_, known := libseccomp(t, &specs.LinuxSeccomp{DefaultAction: specs.ActErrno, Syscalls: []specs.LinuxSyscall{everything}}, reachable("amd64")[:1])
 	docker := Default(dockerCaps, "amd64")
 	for i := range docker.Syscalls { // the numbers of the newest calls decide where ENOSYS begins
 		docker.Syscalls[i].Names = slices.DeleteFunc(docker.Syscalls[i].Names, func(n string) bool { return !slices.Contains(known, n) })

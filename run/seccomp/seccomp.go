@@ -14,6 +14,7 @@ package seccomp
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"slices"
 
@@ -43,17 +44,14 @@ const (
 // Compile translates a profile for processes of a machine with the given GOARCH. The kernel's own
 // architecture is always covered; calls by one that the profile does not list kill the caller.
 func Compile(s *specs.LinuxSeccomp, arch string) (*Program, error) {
-	native, err := nativeABI(arch)
-	if err != nil {
-		return nil, err
-	}
 	p := &Program{}
+	var err error
 	if p.Flags, err = flags(s); err != nil {
-		return nil, err
+		return nil, fmt.Errorf("compiling the seccomp profile: %w", err)
 	}
-	c, err := newCompiler(s, native)
+	c, err := newCompiler(s, arch)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("compiling the seccomp profile: %w", err)
 	}
 	for i, call := range s.Syscalls {
 		if err := c.add(call); err != nil {
@@ -80,7 +78,7 @@ func Compile(s *specs.LinuxSeccomp, arch string) (*Program, error) {
 // made the same choice the default).
 func flags(s *specs.LinuxSeccomp) (uint, error) {
 	if s.ListenerPath != "" || s.ListenerMetadata != "" {
-		return 0, fmt.Errorf("compiling the seccomp profile: listenerPath and listenerMetadata are not supported")
+		return 0, errors.New("listenerPath and listenerMetadata are not supported")
 	}
 	if s.Flags == nil {
 		return unix.SECCOMP_FILTER_FLAG_SPEC_ALLOW, nil
@@ -95,7 +93,7 @@ func flags(s *specs.LinuxSeccomp) (uint, error) {
 		case specs.LinuxSeccompFlagSpecAllow:
 			sum |= unix.SECCOMP_FILTER_FLAG_SPEC_ALLOW
 		default: // WAIT_KILLABLE_RECV too: the kernel takes it only together with a listener
-			return 0, fmt.Errorf("compiling the seccomp profile: flag %q is not supported", f)
+			return 0, fmt.Errorf("flag %q is not supported", f)
 		}
 	}
 	return sum, nil
