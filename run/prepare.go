@@ -94,6 +94,17 @@ func giveStreams(c Config) error {
 	return nil
 }
 
+// ownCapabilities are those that this process has to give: root in a container, or on a machine
+// that has been hardened, need not have all.
+func ownCapabilities() (uint64, error) {
+	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+	var sets [2]unix.CapUserData
+	if err := unix.Capget(&header, &sets[0]); err != nil {
+		return 0, fmt.Errorf("reading our own capabilities: %w", err)
+	}
+	return uint64(sets[1].Permitted)<<32 | uint64(sets[0].Permitted), nil
+}
+
 // config puts together what the child's list is made from.
 func (in *inputs) config(c Config) (child.Config, error) {
 	f, err := filter(c.Spec.Linux.Seccomp)
@@ -103,6 +114,11 @@ func (in *inputs) config(c Config) (child.Config, error) {
 	k := child.Config{
 		Filter: f, Spec: c.Spec, ParentFd: in.parent, Resolve: c.Resolve, IsDir: isDir,
 		Hierarchies: hierarchies(), Preserve: c.PreserveFds, Init: in.init,
+	}
+	if c.AsAvailable {
+		if k.Available, err = ownCapabilities(); err != nil {
+			return child.Config{}, err
+		}
 	}
 	if in.write != nil {
 		k.InitReport = int(in.write.Fd())

@@ -286,7 +286,8 @@ func (p *prepared) identities() (spec.Files, error) {
 func (p *prepared) config() run.Config {
 	c := run.Config{
 		ID: p.id, Spec: p.spec, Resolve: p.tree.Resolve, Mode: child.Mode(p.options.mode),
-		Init: p.options.init, PreserveFds: p.options.preserve, Measure: p.options.report.wanted(),
+		AsAvailable: p.asked.Privileged || slices.ContainsFunc(p.asked.CapAdd, func(c string) bool { return strings.EqualFold(c, "ALL") }),
+		Init:        p.options.init, PreserveFds: p.options.preserve, Measure: p.options.report.wanted(),
 	}
 	if p.layered {
 		c.Overlay = &run.Overlay{

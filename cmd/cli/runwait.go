@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"strings"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -216,6 +217,9 @@ func (p *prepared) startFailed(err error) error {
 	e, ok := errors.AsType[*child.Error](err)
 	if !ok {
 		return err
+	}
+	if e.Exec && strings.HasPrefix(e.Call, "execveat") {
+		return hinted(fmt.Errorf("starting the init: %w", e), "umiak itself is the init, and must be a static binary for it: build it with CGO_ENABLED=0")
 	}
 	if !e.Exec {
 		if e.Errno == unix.EPERM && os.Geteuid() == 0 {

@@ -2,7 +2,9 @@ package cli_test
 
 import (
 	"context"
+	"debug/elf"
 	"errors"
+	"fmt"
 	"maps"
 	"os"
 	"os/exec"
@@ -64,13 +66,27 @@ func scripts(t *testing.T, dir string) {
 			e.Setenv("HOME", filepath.Join(e.WorkDir, "home"))
 			return os.Mkdir(filepath.Join(e.WorkDir, "home"), 0o700)
 		},
-		Cmds: commands,
+		Cmds:      commands,
+		Condition: condition,
 	})
 }
 
 // commands are what the scripts have besides testscript's own.
 var commands = map[string]func(*testscript.TestScript, bool, []string){
 	"status": status, "registry-gone": registryGone, "nothing-left": nothingLeft, "eventually": eventually,
+}
+
+// condition is what scripts can ask for.
+func condition(name string) (bool, error) {
+	if name != "static" {
+		return false, fmt.Errorf("unknown condition %q", name)
+	}
+	e, err := elf.Open("/proc/self/exe")
+	if err != nil {
+		return false, err
+	}
+	defer e.Close()
+	return !slices.ContainsFunc(e.Progs, func(p *elf.Prog) bool { return p.Type == elf.PT_INTERP }), nil
 }
 
 func shm() string {

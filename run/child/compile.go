@@ -26,6 +26,9 @@ type Config struct {
 	ParentFd int
 	// Filter is the spec's seccomp profile, compiled; nil for none.
 	Filter *Filter
+	// Available are the capabilities that this process can give, where it may be asked for more
+	// (--privileged, --cap-add ALL); 0 takes the spec at its word.
+	Available uint64
 	// Init is this program, to be run as the container's first process that starts the command
 	// and reaps what is left of others; "" runs the command as the first process.
 	Init string
