@@ -250,7 +250,7 @@ func TestCompileRefuses(t *testing.T) {
 		want string
 	}{
 		"no action":         {&specs.LinuxSeccomp{}, "amd64", `unknown action ""`},
-		"a wrong action":    {rule(specs.LinuxSyscall{Action: "SCMP_ACT_ALOW"}), "amd64", `rule 1 of the seccomp profile: unknown action "SCMP_ACT_ALOW"`},
+		"a wrong action":    {rule(specs.LinuxSyscall{Action: "SCMP_ACT_ALOW"}), "amd64", `compiling the seccomp profile: rule 1: unknown action "SCMP_ACT_ALOW"`},
 		"notify":            {rule(specs.LinuxSyscall{Action: specs.ActNotify}), "amd64", "SCMP_ACT_NOTIFY is not supported"},
 		"notify by default": {&specs.LinuxSeccomp{DefaultAction: specs.ActNotify}, "amd64", "SCMP_ACT_NOTIFY is not supported"},
 		"errno of ALLOW":    {rule(specs.LinuxSyscall{Action: specs.ActAllow, ErrnoRet: new(uint(1))}), "amd64", "takes no error number"},

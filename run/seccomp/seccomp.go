@@ -23,6 +23,7 @@ import (
 )
 
 //go:generate go run ./testdata/gen
+//go:generate go test -run ^TestPrepared$ -update .
 
 // Program is a filter ready for seccomp(SECCOMP_SET_MODE_FILTER, Flags, &sock_fprog{Len(), Filter}).
 type Program struct {
@@ -44,25 +45,36 @@ const (
 // Compile translates a profile for processes of a machine with the given GOARCH. The kernel's own
 // architecture is always covered; calls by one that the profile does not list kill the caller.
 func Compile(s *specs.LinuxSeccomp, arch string) (*Program, error) {
-	p := &Program{}
-	var err error
-	if p.Flags, err = flags(s); err != nil {
-		return nil, fmt.Errorf("compiling the seccomp profile: %w", err)
-	}
-	c, err := newCompiler(s, arch)
+	flags, err := flags(s)
 	if err != nil {
 		return nil, fmt.Errorf("compiling the seccomp profile: %w", err)
 	}
+	if p, ok := prepare(s, arch); ok {
+		return p.program(flags), nil
+	}
+	p, err := compile(s, arch)
+	if err != nil {
+		return nil, fmt.Errorf("compiling the seccomp profile: %w", err)
+	}
+	p.Flags = flags
+	return p, nil
+}
+
+func compile(s *specs.LinuxSeccomp, arch string) (*Program, error) {
+	c, err := newCompiler(s, arch)
+	if err != nil {
+		return nil, err
+	}
 	for i, call := range s.Syscalls {
 		if err := c.add(call); err != nil {
-			return nil, fmt.Errorf("compiling rule %d of the seccomp profile: %w", i+1, err)
+			return nil, fmt.Errorf("rule %d: %w", i+1, err)
 		}
 	}
 	code := c.program()
 	if len(code) > maxInsns {
-		return nil, fmt.Errorf("compiling the seccomp profile: it takes %d instructions, and the kernel takes %d", len(code), maxInsns)
+		return nil, fmt.Errorf("it takes %d instructions, and the kernel takes %d", len(code), maxInsns)
 	}
-	p.Filter = make([]byte, 0, insnSize*len(code))
+	p := &Program{Filter: make([]byte, 0, insnSize*len(code))}
 	for _, i := range code {
 		p.Filter = binary.NativeEndian.AppendUint16(p.Filter, i.Code)
 		p.Filter = append(p.Filter, i.Jt, i.Jf)
