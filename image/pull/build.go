@@ -112,38 +112,17 @@ func (b *builder) plan(ctx context.Context) []unpack.Layer {
 	return layers
 }
 
-// fetch sees to it that a blob is in the cache.
+// fetch sees to it that a blob is in the cache. Bytes that are not those promised
+// were often damaged on their way, so they get a second chance.
 func (b *builder) fetch(ctx context.Context, bl *blob) {
 	defer close(bl.ready)
 	if bl.err = context.Cause(ctx); bl.err != nil {
 		return
 	}
-	var opened bool
-	var failed error // what went wrong on the way here; the cache's message is about storing
-	err := b.Cache.Put(ctx, bl.Digest, bl.Size, func(ctx context.Context) (io.ReadCloser, error) {
-		if b.Source == nil {
-			failed = fmt.Errorf("image %s is %w: layer %s is missing or damaged", b.ref.Familiar(), ErrNotCached, bl.Digest)
-			return nil, failed
-		}
-		opened = true
-		if !bl.counted {
-			b.Meter.expect(bl.Size)
-		}
-		b.asked.Store(true)
-		rc, err := b.Source.Open(ctx, b.ref, bl.Layer)
-		if err != nil {
-			failed = err
-			return nil, err
-		}
-		return &counter{ReadCloser: rc, builder: b, failed: &failed}, nil
-	})
-	switch inner := errors.Unwrap(err); {
-	case err == nil && !opened && bl.counted:
-		b.Meter.add(bl.Size) // somebody else fetched it while we waited
-	case failed != nil && err != nil:
-		err = failed
-	case errors.Is(inner, digest.ErrMismatch):
-		err = fmt.Errorf("image %s: layer: %w", b.ref.Familiar(), inner)
+	received, err := b.put(ctx, bl)
+	if errors.Is(err, digest.ErrMismatch) && received > 0 {
+		b.Meter.expect(received) // again
+		_, err = b.put(ctx, bl)
 	}
 	if err != nil {
 		bl.err = err
@@ -151,19 +130,51 @@ func (b *builder) fetch(ctx context.Context, bl *blob) {
 	}
 }
 
+func (b *builder) put(ctx context.Context, bl *blob) (received int64, err error) {
+	in := &counter{builder: b} // also of what went wrong on the way here; the cache's message is about storing
+	err = b.Cache.Put(ctx, bl.Digest, bl.Size, func(ctx context.Context) (io.ReadCloser, error) {
+		if b.Source == nil {
+			in.failed = fmt.Errorf("image %s is %w: layer %s is missing or damaged", b.ref.Familiar(), ErrNotCached, bl.Digest)
+			return nil, in.failed
+		}
+		in.opened = true
+		if !bl.counted {
+			bl.counted = true
+			b.Meter.expect(bl.Size)
+		}
+		b.asked.Store(true)
+		in.ReadCloser, in.failed = b.Source.Open(ctx, b.ref, bl.Layer)
+		return in, in.failed
+	})
+	switch inner := errors.Unwrap(err); {
+	case err == nil && in.opened:
+		b.stored.Store(true)
+	case err == nil && bl.counted:
+		b.Meter.add(bl.Size) // somebody else fetched it while we waited
+	case in.failed != nil && err != nil:
+		err = in.failed
+	case errors.Is(inner, digest.ErrMismatch):
+		err = fmt.Errorf("image %s: layer: %w", b.ref.Familiar(), inner)
+	}
+	return in.received, err
+}
+
 // counter counts what comes in, as it travels: only of that is the total known.
 type counter struct {
 	io.ReadCloser
-	builder *builder
-	failed  *error
+	builder  *builder
+	opened   bool
+	received int64
+	failed   error
 }
 
 func (c *counter) Read(p []byte) (int, error) {
 	n, err := c.ReadCloser.Read(p)
+	c.received += int64(n)
 	c.builder.received.Add(int64(n))
 	c.builder.Meter.add(int64(n))
 	if err != nil && err != io.EOF {
-		*c.failed = err
+		c.failed = err
 	}
 	return n, err
 }

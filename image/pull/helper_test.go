@@ -15,6 +15,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/google/go-containerregistry/pkg/name"
 	ggcr "github.com/google/go-containerregistry/pkg/registry"
@@ -217,6 +218,23 @@ func (r *Result) file(name string) string {
 	return string(b)
 }
 
+// digests lists the layers of an image.
+func digests(t testing.TB, img v1.Image) (list []string) {
+	t.Helper()
+	layers, err := img.Layers()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, l := range layers {
+		d, err := l.Digest()
+		if err != nil {
+			t.Fatal(err)
+		}
+		list = append(list, d.String())
+	}
+	return list
+}
+
 // nobody is a source that must not be asked.
 type nobody struct{ t testing.TB }
 
@@ -244,4 +262,15 @@ func contents(t testing.TB, dir string) []string {
 		}
 	}
 	return list
+}
+
+// waitFor waits until there is a file.
+func waitFor(path string) bool {
+	for range 500 {
+		if _, err := os.Stat(path); err == nil {
+			return true
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	return false
 }

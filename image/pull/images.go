@@ -49,6 +49,16 @@ func store(c *cache.Cache, p image.Platform, img *image.Image, now time.Time) er
 	return c.SetRef(key(img.Reference, p), data)
 }
 
+// moved tells whether the name of img stands for another image in the cache.
+func moved(c *cache.Cache, p image.Platform, img *image.Image) bool {
+	data, err := c.Ref(key(img.Reference, p))
+	if err != nil {
+		return false
+	}
+	old, err := parseRecord(data)
+	return err != nil || old.img.ManifestDigest != img.ManifestDigest
+}
+
 // load finds the record of ref. The error wraps cache.ErrMissing if there is none
 // that this version can use.
 func load(c *cache.Cache, ref image.Reference, p image.Platform) (*record, error) {
@@ -145,14 +155,27 @@ func List(c *cache.Cache) ([]Entry, error) {
 // zero value, and frees what nothing else needs. A digest names an image however
 // it was pulled. The error wraps ErrNotCached if there is nothing to forget, and
 // cache.ErrBusy if the image is forgotten but nothing could be freed for now.
+//
+// What an interrupted pull has left is freed by any of them, also by one that finds
+// nothing to forget.
 func Remove(ctx context.Context, c *cache.Cache, ref image.Reference, p image.Platform) (freed int64, err error) {
+	return remove(ctx, c, ref.Familiar(), p, func(r *record) bool { return r.named(ref) })
+}
+
+// RemoveDigest is Remove for all references to the image with digest d, or to the
+// index with that digest, in whatever repository.
+func RemoveDigest(ctx context.Context, c *cache.Cache, d digest.Digest, p image.Platform) (freed int64, err error) {
+	return remove(ctx, c, d.String(), p, func(r *record) bool { return r.is(d) })
+}
+
+func remove(ctx context.Context, c *cache.Cache, what string, p image.Platform, meant func(*record) bool) (freed int64, err error) {
 	recs, err := records(c)
 	if err != nil && !errors.Is(err, cache.ErrMissing) {
 		return 0, err
 	}
 	found := false
 	for _, r := range recs {
-		if !r.named(ref) || p != (image.Platform{}) && r.img.Platform != p && r.Platform != p.String() {
+		if !meant(r) || p != (image.Platform{}) && r.img.Platform != p && r.Platform != p.String() {
 			continue
 		}
 		asked, err := image.ParsePlatform(r.Platform)
@@ -164,10 +187,12 @@ func Remove(ctx context.Context, c *cache.Cache, ref image.Reference, p image.Pl
 		}
 		found = true
 	}
+	freed, err = Collect(ctx, c)
 	if !found {
-		return 0, fmt.Errorf("image %s is %w", ref.Familiar(), ErrNotCached)
+		// Whether anything else could be freed was not the question.
+		return freed, fmt.Errorf("image %s is %w", what, ErrNotCached)
 	}
-	return Collect(ctx, c)
+	return freed, err
 }
 
 func (r *record) named(ref image.Reference) bool {

@@ -8,6 +8,7 @@ import (
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/umiak/umiak/cache"
+	"github.com/umiak/umiak/cache/digest"
 	"github.com/umiak/umiak/image"
 )
 
@@ -90,5 +91,28 @@ func TestOtherVersions(t *testing.T) {
 		if _, err := Collect(t.Context(), c); err == nil || !errors.Is(err, cache.ErrMissing) || len(contents(t, dir)) != before {
 			t.Errorf("%s: collected, %v", data, err)
 		}
+	}
+}
+
+// A digest means all that was pulled under whatever name.
+func TestRemoveDigest(t *testing.T) {
+	reg, dir := serve(t), t.TempDir()
+	c := openCache(t, dir)
+	img, other := build(t, []string{"a", "1"}), build(t, []string{"a", "2"})
+	var d []digest.Digest
+	for _, ref := range []image.Reference{reg.push(t, "o/r:one", img), reg.push(t, "p/q:two", img), reg.push(t, "o/r:other", other)} {
+		res := mustPull(t, ref, Options{Cache: c})
+		res.Root.Close()
+		d = append(d, res.Image.Digest)
+	}
+	if _, err := RemoveDigest(t.Context(), c, digest.FromBytes(nil), image.Platform{}); !errors.Is(err, ErrNotCached) || !strings.Contains(err.Error(), digest.FromBytes(nil).String()) {
+		t.Errorf("another digest: %v", err)
+	}
+	if _, err := RemoveDigest(t.Context(), c, d[0], image.Platform{OS: "linux", Architecture: "other"}); !errors.Is(err, ErrNotCached) {
+		t.Errorf("another platform: %v", err)
+	}
+	freed, err := RemoveDigest(t.Context(), c, d[0], image.HostPlatform())
+	if list, _ := List(c); err != nil || freed == 0 || len(list) != 1 || list[0].Digest != d[2] {
+		t.Errorf("freed %d, %v; left is %v", freed, err, list)
 	}
 }

@@ -80,6 +80,8 @@ type puller struct {
 	Options
 	ref      image.Reference
 	asked    atomic.Bool
+	stored   atomic.Bool // a layer that was not there before
+	garbage  atomic.Bool // something in the cache may have no name any more
 	received atomic.Int64
 }
 
@@ -104,8 +106,33 @@ func (p *puller) warm(ctx context.Context) (*image.Image, *cache.Root, error) {
 	return rec.img, root, nil
 }
 
-// cold makes what is missing. Nothing is collected meanwhile.
+// tidyTime is for how long a pull removes what it has made superfluous. The rest
+// is for the next who collects.
+const tidyTime = 10 * time.Second
+
+// cold makes what is missing, and takes away what it has left without a name: all
+// that it fetched if it failed, the old image if a tag has moved.
+//
+// Whoever adds to the cache relies on what is there, named or not. So that is done
+// only if nobody does, which Collect finds out without waiting; else the last of
+// them does it, or whoever removes an image.
 func (p *puller) cold(ctx context.Context) (*image.Image, *cache.Root, error) {
+	img, root, err := p.fill(ctx)
+	if !p.garbage.Load() {
+		return img, root, err
+	}
+	if ctx.Err() != nil {
+		ctx = context.WithoutCancel(ctx) // who interrupts a pull doesn't want to keep half of it
+	}
+	ctx, cancel := context.WithTimeout(ctx, tidyTime)
+	defer cancel()
+	// Garbage that stays is no reason to fail.
+	_, _ = Collect(ctx, p.Cache)
+	return img, root, err
+}
+
+// fill is cold without the tidying. Nothing is collected meanwhile.
+func (p *puller) fill(ctx context.Context) (*image.Image, *cache.Root, error) {
 	done, err := p.Cache.Writing(ctx)
 	if err != nil {
 		return nil, nil, err
@@ -117,11 +144,14 @@ func (p *puller) cold(ctx context.Context) (*image.Image, *cache.Root, error) {
 	}
 	root, err := p.root(ctx, img)
 	if err != nil {
+		p.garbage.Store(p.stored.Load())
 		return nil, nil, err
 	}
 	if fresh {
+		p.garbage.Store(moved(p.Cache, p.Platform, img))
 		// Last, so that a reference that is there names something whole.
 		if err := store(p.Cache, p.Platform, img, time.Now()); err != nil {
+			p.garbage.Store(true)
 			return nil, nil, errors.Join(err, root.Close())
 		}
 	}
