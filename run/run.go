@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path"
 	"runtime"
 	"sync"
 	"syscall"
@@ -56,6 +57,14 @@ type Overlay struct {
 	Lower, Upper, Work string
 }
 
+// groupName names the cgroup: by the run's id, beneath the parent that the spec asks for.
+func (c Config) groupName() string {
+	if p := c.Spec.Linux.CgroupsPath; p != "" {
+		return path.Join(path.Dir(p), c.ID)
+	}
+	return c.ID
+}
+
 // Container is a running process and what was made for it.
 type Container struct {
 	process *child.Process
@@ -90,7 +99,7 @@ type Status struct {
 // a step inside, a *child.CloneError for the namespaces, or wraps cgroup.ErrUnavailable.
 func Start(c Config) (*Container, error) {
 	if c.Note != nil {
-		paths, err := cgroup.PathsOf(c.ID)
+		paths, err := cgroup.PathsOf(c.groupName())
 		if err := errors.Join(err, c.Note(paths)); err != nil {
 			return nil, err
 		}

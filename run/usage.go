@@ -47,9 +47,9 @@ func newUsage(start, end time.Time, ru syscall.Rusage) Usage {
 // newGroup makes the container's cgroup.
 func newGroup(c Config) (*cgroup.Group, error) {
 	if c.Measure {
-		return cgroup.NewMeasured(c.ID, c.Spec.Linux.Resources)
+		return cgroup.NewMeasured(c.groupName(), c.Spec.Linux.Resources)
 	}
-	return cgroup.New(c.ID, c.Spec.Linux.Resources)
+	return cgroup.New(c.groupName(), c.Spec.Linux.Resources)
 }
 
 // stats are those of the cgroup, where they were asked for: reading them takes its time.

@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"strings"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -47,6 +48,9 @@ func Run(ctx context.Context, a *App) int {
 	root.SetOut(a.Out)
 	root.SetErr(a.Err)
 	err := root.ExecuteContext(ctx)
+	if err != nil && strings.HasPrefix(err.Error(), "unknown command") && len(a.Args) > 0 {
+		err = hinted(err, "to run an image: umiak run "+a.Args[0])
+	}
 	if s, ok := errors.AsType[interrupted](context.Cause(ctx)); ok && err != nil && !isStatus(err) {
 		err = s
 	}
@@ -87,8 +91,27 @@ process in namespaces of its own, under limits of its own. There is no daemon.`,
 		}
 		return usageError{c, err}
 	})
+	c.Version = version()
+	c.SetVersionTemplate(versionLine())
 	c.AddCommand(a.runCommand(), a.pullCommand(), a.bundleCommand(), a.imagesCommand(), a.rmiCommand(), a.versionCommand())
+	strictCompletion(c)
 	return c
+}
+
+// strictCompletion makes a shell that is not known an error, and not a page of help.
+func strictCompletion(c *cobra.Command) {
+	c.InitDefaultCompletionCmd()
+	for _, sub := range c.Commands() {
+		if sub.Name() == "completion" {
+			sub.Args = func(c *cobra.Command, args []string) error {
+				if len(args) > 0 {
+					return usageError{c, fmt.Errorf("shell %q: unknown", args[0])}
+				}
+				return usageError{c, errors.New("missing a shell")}
+			}
+			sub.RunE = func(*cobra.Command, []string) error { return nil }
+		}
+	}
 }
 
 // usageError is a command line that makes no sense.

@@ -10,6 +10,7 @@ import (
 	"syscall"
 
 	"github.com/spf13/pflag"
+	"golang.org/x/sys/unix"
 
 	"github.com/umiak/umiak/cache"
 	"github.com/umiak/umiak/cache/digest"
@@ -32,7 +33,7 @@ const (
 // interrupted is the end by a signal before a container could take it.
 type interrupted syscall.Signal
 
-func (i interrupted) Error() string { return "interrupted: " + syscall.Signal(i).String() }
+func (i interrupted) Error() string { return "interrupted by " + unix.SignalName(syscall.Signal(i)) }
 
 // status is an exit status that needs no message: the command's own.
 type status int

@@ -27,7 +27,7 @@ type fetchOptions struct {
 
 func (o *fetchOptions) addFlags(f *pflag.FlagSet) {
 	o.addPlatform(f)
-	f.StringVar(&o.policy, "pull", "missing", "ask the registry: missing, always or never `WHEN`")
+	f.StringVar(&o.policy, "pull", "missing", "`WHEN` to ask the registry: missing, always or never")
 	f.BoolVar(&o.offline, "offline", false, "open no socket: what is not in the cache is an error")
 	f.BoolVarP(&o.quiet, "quiet", "q", false, "show no progress")
 }

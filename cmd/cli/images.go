@@ -2,6 +2,7 @@ package cli
 
 import (
 	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"slices"
@@ -102,31 +103,44 @@ them. A container that runs keeps its files until it ends.`,
 	return c
 }
 
-// removeImages removes all that it can and reports the first that it could not.
+// removeImages removes all that it can, says which it could not, and ends with the last of those.
 func (a *App) removeImages(c *cobra.Command, p image.Platform, names []string) error {
 	ca, err := a.openCache()
 	if err != nil {
 		return err
 	}
 	defer ca.Close()
-	var failed error
+	var failed []error
 	for _, name := range names {
-		ref, err := image.Parse(name)
-		if err != nil {
-			failed = cmp.Or(failed, err)
-			continue
-		}
-		freed, err := pull.Remove(c.Context(), ca, ref, p)
-		switch {
-		case errors.Is(err, cache.ErrBusy):
-			a.say("warning", fmt.Sprintf("%s is forgotten; its files go when no other umiak is pulling", ref.Familiar()))
-		case errors.Is(err, pull.ErrNotCached):
-			failed = cmp.Or(failed, hinted(err, "'umiak images' lists what is there"))
-		case err != nil:
-			failed = cmp.Or(failed, err)
-		default:
-			fmt.Fprintf(a.Err, "%s: removed, %s freed\n", ref.Familiar(), sizeText(freed))
+		if err := a.removeImage(c.Context(), ca, name, p); err != nil {
+			failed = append(failed, err)
 		}
 	}
-	return failed
+	if len(failed) == 0 {
+		return nil
+	}
+	last := len(failed) - 1
+	for _, err := range failed[:last] {
+		a.say("error", err.Error())
+	}
+	return failed[last]
+}
+
+func (a *App) removeImage(ctx context.Context, ca *cache.Cache, name string, p image.Platform) error {
+	ref, err := image.Parse(name)
+	if err != nil {
+		return err
+	}
+	freed, err := pull.Remove(ctx, ca, ref, p)
+	switch {
+	case errors.Is(err, cache.ErrBusy):
+		a.say("warning", fmt.Sprintf("%s is forgotten; its files go when no other umiak is pulling", ref.Familiar()))
+		return nil
+	case errors.Is(err, pull.ErrNotCached):
+		return hinted(err, "'umiak images' lists what is there")
+	case err != nil:
+		return err
+	}
+	fmt.Fprintf(a.Err, "%s: removed, %s freed\n", ref.Familiar(), sizeText(freed))
+	return nil
 }

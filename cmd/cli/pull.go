@@ -25,7 +25,7 @@ output; progress goes to standard error.`,
 			}
 			defer img.Close()
 			_, err = fmt.Fprintln(a.Out, img.Image.Digest)
-			return err
+			return output125(err)
 		},
 	}
 	o.addPlatform(c.Flags())

@@ -233,10 +233,15 @@ func (p *prepared) describe(args []string) error {
 	}
 	p.asked.Mounts = p.ownFiles(netFileNames)
 	if p.spec, err = spec.New(specImage(config), p.files, p.asked); err != nil {
-		return err
+		return p.imageFault(err)
 	}
 	p.content = p.netContent()
 	return p.addIdentity(config)
+}
+
+// imageFault explains what only the image could tell: the flags alone made sense.
+func (p *prepared) imageFault(err error) error {
+	return hinted(fmt.Errorf("%s: %w", p.imageName(), err), "what an image says can be overridden: --user, --entrypoint, --env, --workdir, and the command")
 }
 
 // addIdentity gives a user that the image does not know a line in its files, shown over them.

@@ -14,10 +14,14 @@ func (a *App) versionCommand() *cobra.Command {
 		Short: "Print the version",
 		Args:  wantArgs(0, 0, "no argument"),
 		RunE: func(*cobra.Command, []string) error {
-			_, err := fmt.Fprintf(a.Out, "umiak %s %s %s/%s\n", version(), runtime.Version(), runtime.GOOS, runtime.GOARCH)
-			return err
+			_, err := fmt.Fprint(a.Out, versionLine())
+			return output125(err)
 		},
 	}
+}
+
+func versionLine() string {
+	return fmt.Sprintf("umiak %s %s %s/%s\n", version(), runtime.Version(), runtime.GOOS, runtime.GOARCH)
 }
 
 // version is what the Go tool recorded: the module's version, or the commit it was built from.

@@ -28,6 +28,9 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path"
+	"slices"
+	"strings"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
@@ -48,7 +51,8 @@ type Group struct {
 	tid  int // the thread that Join has moved in, 0 for none
 }
 
-// New makes the group called name and sets in it the limits r asks for. Without
+// New makes the group called name and sets in it the limits r asks for. A name PARENT/NAME puts it
+// beneath PARENT, which must be there, counted from the root of each hierarchy. Without
 // any, v1 gets no group (each costs the launching thread a move) and v2 gets
 // one if we may make it, for Kill's sake.
 func New(name string, r *specs.LinuxResources) (*Group, error) { return newGroup(name, r, false) }
@@ -60,7 +64,8 @@ func NewMeasured(name string, r *specs.LinuxResources) (*Group, error) {
 }
 
 func newGroup(name string, r *specs.LinuxResources, measured bool) (*Group, error) {
-	if err := checkName(name); err != nil {
+	under, name, err := splitName(name)
+	if err != nil {
 		return nil, err
 	}
 	want, err := parse(r)
@@ -68,7 +73,7 @@ func newGroup(name string, r *specs.LinuxResources, measured bool) (*Group, erro
 		return nil, err
 	}
 	want.measured = measured
-	h, err := readHost()
+	h, err := readHost(under)
 	if err != nil {
 		return nil, err
 	}
@@ -187,10 +192,11 @@ func (g *Group) Paths() []string {
 // asked for. A caller that notes them before New can be killed at any moment
 // and still be cleaned up after.
 func PathsOf(name string) ([]string, error) {
-	if err := checkName(name); err != nil {
+	under, name, err := splitName(name)
+	if err != nil {
 		return nil, err
 	}
-	h, err := readHost()
+	h, err := readHost(under)
 	if err != nil {
 		return nil, err
 	}
@@ -205,6 +211,18 @@ func unavailable(limit, controller string, why error) error {
 // denied reports whether err says that we may not, rather than that we asked wrongly.
 func denied(err error) bool {
 	return errors.Is(err, unix.EACCES) || errors.Is(err, unix.EPERM) || errors.Is(err, unix.EROFS)
+}
+
+// splitName tells a parent, a path from the root of each hierarchy, from the group's own name.
+func splitName(s string) (under, name string, err error) {
+	under, name = path.Split(s)
+	if slices.Contains(strings.Split(under, "/"), "..") || strings.Contains(under, "\x00") {
+		return "", "", fmt.Errorf("placing a cgroup beneath %q: want a path without ..", under)
+	}
+	if under != "" {
+		under = path.Clean("/" + under)
+	}
+	return under, name, checkName(name)
 }
 
 // checkName takes one path component that needs no quoting anywhere.

@@ -20,6 +20,7 @@ type hierarchy struct {
 	mount       string // where it is mounted
 	root        string // which of its cgroups is mounted there
 	own         string // the cgroup we are in
+	under       string // the cgroup to make groups in, "" for the best there is
 	controllers []string
 }
 
@@ -30,7 +31,7 @@ type host struct {
 	swap bool // there is something to swap to
 }
 
-func readHost() (*host, error) {
+func readHost(under string) (*host, error) {
 	mounts, err := readFile(unix.AT_FDCWD, "/proc/self/mountinfo", maxMountinfo)
 	if err != nil {
 		return nil, fmt.Errorf("finding the cgroup file systems: %w", err)
@@ -40,10 +41,21 @@ func readHost() (*host, error) {
 		return nil, fmt.Errorf("finding our own cgroup: %w", err)
 	}
 	h := parseHost(mounts, own)
+	h.place(under)
 	// A kernel without CONFIG_SWAP has no such file; a header line is always there.
 	swaps, _ := readFile(unix.AT_FDCWD, "/proc/swaps", 1<<20)
 	h.swap = bytes.Count(swaps, []byte("\n")) > 1
 	return h, nil
+}
+
+// place sets where groups are to be made.
+func (h *host) place(under string) {
+	for _, m := range h.v1 {
+		m.under = under
+	}
+	if h.v2 != nil {
+		h.v2.under = under
+	}
 }
 
 // parseHost joins the two lists: mountinfo (proc_pid_mountinfo(5)) and
@@ -134,6 +146,12 @@ func (m *hierarchy) at(cg string) string {
 // unless it is the real root: so the root of the mount if we may, else beside
 // our own cgroup, where a user's delegated tree lets us, else beneath it.
 func (m *hierarchy) parents() []string {
+	if m.under != "" {
+		if at := m.at(m.under); at != "" {
+			return []string{at}
+		}
+		return nil
+	}
 	own := m.at(m.own)
 	if m.version == 1 {
 		if own == "" {

@@ -56,7 +56,7 @@ func TestKillForkers(t *testing.T) {
 
 // TestKillByFreezing is Kill on v2 before 5.14, which had no cgroup.kill.
 func TestKillByFreezing(t *testing.T) {
-	h, err := readHost()
+	h, err := readHost("")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -43,7 +43,7 @@ func TestAllAtOnce(t *testing.T) {
 // TestNoLimits: nothing on v1, a directory on v2.
 func TestNoLimits(t *testing.T) {
 	g := group(t, nil)
-	h, err := readHost()
+	h, err := readHost("")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -100,7 +100,7 @@ func TestTwiceTheSameName(t *testing.T) {
 
 // TestParentInUse: beneath a cgroup with processes v2 allows no limits.
 func TestParentInUse(t *testing.T) {
-	h, err := readHost()
+	h, err := readHost("")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -133,7 +133,7 @@ func TestParentInUse(t *testing.T) {
 
 // TestThreadedParent: beneath a threaded cgroup nothing can be started.
 func TestThreadedParent(t *testing.T) {
-	h, err := readHost()
+	h, err := readHost("")
 	if err != nil {
 		t.Fatal(err)
 	}
