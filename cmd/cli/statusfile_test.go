@@ -113,7 +113,7 @@ func TestStatusFileFailed(t *testing.T) {
 		{"hints", t.Context(), hinted(errors.New("x"), "a", "b"), "125 x a; b"},
 		{"the command's own", t.Context(), status(125), ""},
 		{"none", t.Context(), nil, ""},
-		{"interrupted", interruptedCtx, context.Canceled, "143 interrupted: terminated <nil>"},
+		{"interrupted", interruptedCtx, context.Canceled, "143 interrupted by SIGTERM <nil>"},
 		{"long", t.Context(), errors.New(strings.Repeat("é", 9000)), "125 éé"},
 		{"control characters", t.Context(), errors.New("a\nb" + strings.Repeat("\x01\xff", 9000)), "125 a; b ? ? ?"},
 	} {

@@ -283,8 +283,18 @@ func TestNames(t *testing.T) {
 		if err := checkName(name); err == nil {
 			t.Errorf("%q was taken for a name", name)
 		}
-		if _, err := New(name, nil); err == nil {
+		if _, err := New(name, nil); err == nil && name != "a/b" {
 			t.Errorf("New took %q for a name", name)
+		}
+	}
+	for s, want := range map[string][2]string{"a": {"", "a"}, "p/a": {"/p", "a"}, "/p/q/a": {"/p/q", "a"}} {
+		if under, name, err := splitName(s); err != nil || under != want[0] || name != want[1] {
+			t.Errorf("%q is %q beneath %q, %v", s, name, under, err)
+		}
+	}
+	for _, s := range []string{"../a", "p/../a", "p/", "p/.."} {
+		if _, _, err := splitName(s); err == nil {
+			t.Errorf("%q was taken for a place", s)
 		}
 	}
 }
