@@ -72,6 +72,7 @@ type Container struct {
 	ended   chan end
 	started time.Time
 	measure bool
+	loose   bool // without a pid namespace: its end leaves processes to be killed
 
 	mu       sync.Mutex     // guards what follows, and process.Pid against reuse
 	gone     bool           // waited for: Pid and Pidfd mean nothing any more
@@ -108,7 +109,7 @@ func Start(c Config) (*Container, error) {
 	if err != nil {
 		return nil, err
 	}
-	k := &Container{group: group, ended: make(chan end, 1), measure: c.Measure}
+	k := &Container{group: group, ended: make(chan end, 1), measure: c.Measure, loose: !ownProcesses(c.Spec)}
 	if err := k.start(c); err != nil {
 		return nil, errors.Join(err, group.Remove())
 	}
@@ -231,5 +232,8 @@ func (k *Container) Wait() (Status, error) {
 	s.OOMKills = events.OOMKills
 	var statsErr error
 	s.Group, statsErr = k.stats()
+	if k.loose {
+		err = errors.Join(err, k.group.Kill())
+	}
 	return s, errors.Join(err, statsErr, k.group.Remove())
 }

@@ -1,9 +1,11 @@
 package run
 
 import (
+	"slices"
 	"syscall"
 	"time"
 
+	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
 	"github.com/umiak/umiak/run/cgroup"
@@ -44,12 +46,18 @@ func newUsage(start, end time.Time, ru syscall.Rusage) Usage {
 	return u
 }
 
-// newGroup makes the container's cgroup.
+// newGroup makes the container's cgroup. Without a pid namespace it is what holds the container
+// together: there is one then even without limits, so that none of its processes is left behind.
 func newGroup(c Config) (*cgroup.Group, error) {
-	if c.Measure {
+	if c.Measure || !ownProcesses(c.Spec) {
 		return cgroup.NewMeasured(c.groupName(), c.Spec.Linux.Resources)
 	}
 	return cgroup.New(c.groupName(), c.Spec.Linux.Resources)
+}
+
+// ownProcesses says whether the container has a pid namespace, whose end the kernel sees to.
+func ownProcesses(s *specs.Spec) bool {
+	return slices.ContainsFunc(s.Linux.Namespaces, func(n specs.LinuxNamespace) bool { return n.Type == specs.PIDNamespace })
 }
 
 // stats are those of the cgroup, where they were asked for: reading them takes its time.
