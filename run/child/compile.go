@@ -88,6 +88,8 @@ type compiler struct {
 	exe     Slot // this program, for --init
 	// known are directories of the root that we hold open: mounts of our own.
 	known map[string]Slot
+	// mounted are the paths of the root that something has been mounted on, links resolved.
+	mounted map[string]bool
 	// clones are trees of the host's that were taken early, by destination.
 	clones map[string]Slot
 }
@@ -95,7 +97,7 @@ type compiler struct {
 // Compile turns a spec into the list of calls. It opens nothing and asks the kernel nothing, so
 // the same spec gives the same list anywhere.
 func Compile(c Config) (*List, error) {
-	k := &compiler{Config: c, list: List{Slots: []string{""}, Pass: c.Preserve}, known: map[string]Slot{}, clones: map[string]Slot{}}
+	k := &compiler{Config: c, list: List{Slots: []string{""}, Pass: c.Preserve}, known: map[string]Slot{}, mounted: map[string]bool{}, clones: map[string]Slot{}}
 	if k.IsDir == nil {
 		k.IsDir = func(string) bool { return false }
 	}
@@ -236,30 +238,69 @@ const (
 	inRoot  = unix.RESOLVE_IN_ROOT | unix.RESOLVE_NO_MAGICLINKS
 )
 
-// open looks a path up beneath dir.
-func (k *compiler) open(dir Slot, name string, resolve uint64) *Op {
+// open looks a path up beneath dir; flags may ask for a directory.
+func (k *compiler) open(dir Slot, name string, flags, resolve uint64) *Op {
 	how := make([]byte, 24)
-	binary.NativeEndian.PutUint64(how[0:], unix.O_PATH|unix.O_CLOEXEC)
+	binary.NativeEndian.PutUint64(how[0:], unix.O_PATH|unix.O_CLOEXEC|flags)
 	binary.NativeEndian.PutUint64(how[16:], resolve)
-	shown := "{O_PATH, RESOLVE_IN_ROOT|NO_MAGICLINKS}"
-	if resolve&unix.RESOLVE_NO_SYMLINKS != 0 {
-		shown = "{O_PATH, RESOLVE_IN_ROOT|NO_SYMLINKS}"
+	shown := "O_PATH"
+	if flags&unix.O_DIRECTORY != 0 {
+		shown += "|O_DIRECTORY"
 	}
-	return k.do("openat2", unix.SYS_OPENAT2, k.slot(dir), text(name), data(how, shown), num(24))
+	if resolve&unix.RESOLVE_NO_SYMLINKS != 0 {
+		shown += ", RESOLVE_IN_ROOT|NO_SYMLINKS"
+	} else {
+		shown += ", RESOLVE_IN_ROOT|NO_MAGICLINKS"
+	}
+	return k.do("openat2", unix.SYS_OPENAT2, k.slot(dir), text(name), data(how, "{"+shown+"}"), num(24))
 }
 
-// relative gives a path of the root without its leading slash, links resolved.
+// maxDepth is how deep in the root a path may lie: each directory on it may take a descriptor.
+const maxDepth = 100
+
+// relative gives a path of the root without its leading slash, links resolved. What lies beneath
+// a mount is taken as it is written: the image's links there are hidden, and must not lead the
+// mount of /dev/pts to /etc. A link in what is mounted there, the child refuses to follow.
 func (k *compiler) relative(p string) string {
 	p = path.Clean("/" + p)
-	if k.Resolve != nil && k.err == nil {
-		r, err := k.Resolve(p)
+	if k.tooDeep(p) {
+		return ""
+	}
+	at := "/"
+	for name := range strings.SplitSeq(p[1:], "/") {
+		at = path.Join(at, name)
+		if k.Resolve == nil || k.err != nil || k.onMount(path.Dir(at)) {
+			continue
+		}
+		r, err := k.Resolve(at)
 		if err != nil {
-			k.err = fmt.Errorf("resolving %s in the image: %w", p, err)
+			k.err = fmt.Errorf("%s: following the image's links to it: %w", p, err)
 			return p
 		}
-		p = path.Clean("/" + r)
+		at = path.Clean("/" + r)
 	}
-	return strings.TrimPrefix(p, "/")
+	if k.tooDeep(at) {
+		return ""
+	}
+	return strings.TrimPrefix(at, "/")
+}
+
+func (k *compiler) tooDeep(p string) bool {
+	n := strings.Count(p, "/")
+	if n > maxDepth && k.err == nil {
+		k.err = fmt.Errorf("%.40s…: %d directories deep: want at most %d", p, n, maxDepth)
+	}
+	return n > maxDepth
+}
+
+// onMount says whether a path is one that something has been mounted on, or lies beneath.
+func (k *compiler) onMount(p string) bool {
+	for ; p != "/"; p = path.Dir(p) {
+		if k.mounted[p[1:]] {
+			return true
+		}
+	}
+	return false
 }
 
 // makeDirs makes the directories of a path that are missing, each inside a descriptor of its
@@ -282,7 +323,7 @@ func (k *compiler) directory(root Slot, rel string, resolve uint64) Slot {
 	if s := k.known[rel]; s != 0 && root == k.root {
 		return s
 	}
-	return k.save(k.open(root, rel, resolve), "/"+rel)
+	return k.save(k.open(root, rel, unix.O_DIRECTORY, resolve), "/"+rel)
 }
 
 // makeFile makes an empty file to mount on. mknodat(2) opens nothing, so that a fifo or device of
@@ -300,21 +341,30 @@ func (k *compiler) makeFile(rel string) {
 // mountpoint gives a descriptor to mount on, made if missing.
 func (k *compiler) mountpoint(dest string, file bool) Slot {
 	rel := k.relative(dest)
-	if rel == "" {
+	if rel == "" && k.err == nil {
 		k.err = fmt.Errorf("mounting on %q: the root is not a mount point", dest)
+	}
+	if k.err != nil {
 		return k.root
 	}
+	flags := uint64(0)
 	if file {
 		k.makeFile(rel)
 	} else {
 		k.makeDirs(k.root, rel, noLinks)
+		flags = unix.O_DIRECTORY
 	}
-	return k.save(k.open(k.root, rel, noLinks), "/"+rel)
+	k.mounted[rel] = true
+	return k.save(k.open(k.root, rel, flags, noLinks), "/"+rel)
 }
 
 // attach puts a detached mount in its place, both ends descriptors: nothing that changes names
-// meanwhile can lead it elsewhere (CVE-2021-30465, CVE-2025-31133).
+// meanwhile can lead it elsewhere (CVE-2021-30465, CVE-2025-31133). Of the two, one may be a file
+// where the other is a directory, which the kernel calls an invalid argument; a directory has
+// been asked for where one is needed.
 func (k *compiler) attach(mount Arg, at Slot) *Op {
 	const both = unix.MOVE_MOUNT_F_EMPTY_PATH | unix.MOVE_MOUNT_T_EMPTY_PATH
-	return k.do("move_mount", unix.SYS_MOVE_MOUNT, mount, text(""), k.slot(at), text(""), named(both, "EMPTY_PATHS"))
+	o := k.do("move_mount", unix.SYS_MOVE_MOUNT, mount, text(""), k.slot(at), text(""), named(both, "EMPTY_PATHS"))
+	o.Invalid = "a file can't be mounted on a directory"
+	return o
 }

@@ -104,6 +104,7 @@ func (k *compiler) mounts() {
 		case slices.Contains([]string{"proc", "tmpfs", "devpts", "mqueue", "sysfs"}, m.Type):
 			// A new file system is looked up in no path, and /proc is known to be one (CVE-2025-52881).
 			k.place(k.newFS(m.Type, m.Type, o.data, o.attrs, o.shown()), m.Destination)
+			k.mustBePlain(m)
 		default:
 			k.err = fmt.Errorf("mounting %s: type %q is not supported", m.Destination, m.Type)
 		}
@@ -179,6 +180,15 @@ func (k *compiler) place(mount Slot, dest string) {
 	k.known[k.relative(dest)] = mount
 }
 
+// mustBePlain refuses an image whose /proc, /sys or /dev is a link to somewhere else inside: what
+// is to be hidden, or made, in one of them would be looked for where it is not (CVE-2026-41579).
+func (k *compiler) mustBePlain(m specs.Mount) {
+	dest, rel := path.Clean(m.Destination), "/"+k.relative(m.Destination)
+	if k.err == nil && rel != dest && (m.Type == "proc" || m.Type == "sysfs" || dest == "/dev") {
+		k.err = fmt.Errorf("the image's %s is a symbolic link, to its %s: it must be a directory", dest, rel)
+	}
+}
+
 // cgroupMount shows the cgroup tree from our own group down: one file system on v2, on v1 a
 // directory with one for each hierarchy.
 func (k *compiler) cgroupMount(m specs.Mount, o options) {
@@ -191,7 +201,7 @@ func (k *compiler) cgroupMount(m specs.Mount, o options) {
 	k.place(tmpfs, m.Destination)
 	for _, h := range k.Hierarchies {
 		k.do("mkdirat", unix.SYS_MKDIRAT, k.slot(tmpfs), text(h.Name), octal(0o755))
-		at := k.save(k.open(tmpfs, h.Name, noLinks), m.Destination+"/"+h.Name)
+		at := k.save(k.open(tmpfs, h.Name, 0, noLinks), m.Destination+"/"+h.Name)
 		k.attach(k.slot(k.newFS("cgroup", h.Name, h.Options, o.attrs, o.shown())), at)
 	}
 	if o.attrs&unix.MOUNT_ATTR_RDONLY != 0 {
@@ -215,13 +225,13 @@ func (k *compiler) devices() {
 	for _, l := range [][2]string{{"/proc/self/fd", "fd"}, {"/proc/self/fd/0", "stdin"}, {"/proc/self/fd/1", "stdout"}, {"/proc/self/fd/2", "stderr"}, {"/proc/kcore", "core"}, {"pts/ptmx", "ptmx"}} {
 		k.do("symlinkat", unix.SYS_SYMLINKAT, text(l[0]), k.slot(dev), text(l[1]))
 	}
-	k.null = k.save(k.open(dev, "null", noLinks), "null")
+	k.null = k.save(k.open(dev, "null", 0, noLinks), "null")
 	k.moreDevices()
 	if k.Terminal != nil {
 		k.begin("/dev/console: the terminal")
 		k.do("mknodat", unix.SYS_MKNODAT, k.slot(dev), text("console"), named(unix.S_IFREG|0o600, "S_IFREG|0600"), num(0))
 		tree := k.save(k.do("open_tree", unix.SYS_OPEN_TREE, k.host(k.Terminal.SlaveFd, "terminal"), text(""), named(unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC|unix.AT_EMPTY_PATH, "CLONE|AT_EMPTY_PATH")), "console")
-		k.attach(k.slot(tree), k.save(k.open(dev, "console", noLinks), "/dev/console"))
+		k.attach(k.slot(tree), k.save(k.open(dev, "console", 0, noLinks), "/dev/console"))
 	}
 }
 
@@ -291,7 +301,7 @@ func (k *compiler) sysctls() {
 func (k *compiler) maskedPaths() {
 	k.begin("hide what tells too much of the host")
 	for _, p := range k.Spec.Linux.MaskedPaths {
-		at := k.save(k.open(k.root, strings.TrimPrefix(p, "/"), noLinks).allow(syscall.ENOENT, syscall.ENOTDIR), p)
+		at := k.save(k.open(k.root, strings.TrimPrefix(p, "/"), 0, noLinks).allow(syscall.ENOENT, syscall.ENOTDIR), p)
 		if k.IsDir(p) {
 			const attrs = unix.MOUNT_ATTR_RDONLY | unix.MOUNT_ATTR_NOSUID | unix.MOUNT_ATTR_NODEV | unix.MOUNT_ATTR_NOEXEC
 			k.attach(k.slot(k.newFS("tmpfs", "empty", []string{"mode=755"}, attrs, "RDONLY|NOSUID|NODEV|NOEXEC")), at)
@@ -310,7 +320,7 @@ func (k *compiler) maskedPaths() {
 func (k *compiler) readonlyPaths() {
 	k.begin("take write access to the kernel's switches")
 	for _, p := range k.Spec.Linux.ReadonlyPaths {
-		at := k.save(k.open(k.root, strings.TrimPrefix(p, "/"), noLinks).allow(syscall.ENOENT, syscall.ENOTDIR), p)
+		at := k.save(k.open(k.root, strings.TrimPrefix(p, "/"), 0, noLinks).allow(syscall.ENOENT, syscall.ENOTDIR), p)
 		tree := k.save(k.do("open_tree", unix.SYS_OPEN_TREE, k.slot(at), text(""), named(unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC|unix.AT_EMPTY_PATH|unix.AT_RECURSIVE, "CLONE|AT_EMPTY_PATH|AT_RECURSIVE")), "ro")
 		k.setAttr(k.slot(tree), unix.MOUNT_ATTR_RDONLY, 0, unix.AT_RECURSIVE)
 		k.attach(k.slot(tree), at)

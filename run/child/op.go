@@ -17,6 +17,8 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
+
+	"golang.org/x/sys/unix"
 )
 
 // Op is one system call of the child.
@@ -36,6 +38,8 @@ type Op struct {
 	// Want is the result of an exact call; Expect what a same call must write to its second argument.
 	Want   uint64 `json:",omitempty"`
 	Expect []byte `json:",omitempty"`
+	// Invalid says what it means here that the kernel finds an argument invalid.
+	Invalid string `json:",omitempty"`
 }
 
 // Kind says how the result of a call is judged.
@@ -185,16 +189,34 @@ type Error struct {
 	Call  string // the call as --explain prints it
 	Errno syscall.Errno
 	Exec  bool // the program itself could not be started: everything before it worked
+	// Reason says more than the errno, where more is known.
+	Reason string
 }
 
 func (e *Error) Error() string {
 	if e.Exec {
 		return e.Errno.Error()
 	}
-	return fmt.Sprintf("%s: %s: %v", e.Step, e.Call, e.Errno)
+	if e.Reason != "" {
+		return fmt.Sprintf("%s: %s (%s: %v)", e.Step, e.Reason, e.Call, e.Errno)
+	}
+	return fmt.Sprintf("%s: %v (%s)", e.Step, e.Errno, e.Call)
 }
 
 func (e *Error) Unwrap() error { return e.Errno }
+
+// reason is what an errno means for this call, where its own text would mislead.
+func (o Op) reason(e syscall.Errno) string {
+	switch {
+	case e == syscall.EINVAL:
+		return o.Invalid
+	case e == syscall.ELOOP && o.Nr == unix.SYS_OPENAT2:
+		return "a symbolic link on the way, which is not followed here"
+	case e == notAsAsked && (o.Kind == exact || o.Kind == same):
+		return "the kernel took it and then had something else"
+	}
+	return ""
+}
 
 // failure turns an index and an errno, all a child can say, into words.
 func (l *List) failure(op int, errno syscall.Errno) *Error {
@@ -202,7 +224,7 @@ func (l *List) failure(op int, errno syscall.Errno) *Error {
 		return &Error{Step: "start the child", Call: "operation " + strconv.Itoa(op), Errno: errno}
 	}
 	o := l.Ops[op]
-	e := &Error{Call: l.call(o), Errno: errno, Exec: o.Kind == exec}
+	e := &Error{Call: l.call(o), Errno: errno, Exec: o.Kind == exec, Reason: o.reason(errno)}
 	for ; op >= 0 && e.Step == ""; op-- {
 		e.Step = l.Ops[op].Step
 	}

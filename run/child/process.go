@@ -118,12 +118,14 @@ func (k *compiler) workingDirectory() {
 	if dir == "" {
 		return
 	}
-	k.begin("enter the working directory")
+	k.begin("enter the working directory /%s", dir)
 	how := octal(unix.O_PATH | unix.O_DIRECTORY | unix.O_CLOEXEC)
 	how.Text = "O_PATH|O_DIRECTORY|O_CLOEXEC"
 	root := k.save(k.do("openat", unix.SYS_OPENAT, cwd, text("/"), how, num(0)), "slash")
-	k.makeDirs(root, dir, inRoot)
-	k.do("fchdir", unix.SYS_FCHDIR, k.slot(k.save(k.open(root, dir, inRoot), "workdir")))
+	if made := k.relative(dir); made != "" && k.err == nil {
+		k.makeDirs(root, made, inRoot) // where links lead, dangling ones too: mkdirat(2) follows none
+	}
+	k.do("fchdir", unix.SYS_FCHDIR, k.slot(k.save(k.open(root, dir, unix.O_DIRECTORY, inRoot), "workdir")))
 }
 
 // rlimits by name, as getrlimit(2) has them.
