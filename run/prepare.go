@@ -1,9 +1,11 @@
 package run
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"runtime"
+	"slices"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
@@ -107,6 +109,9 @@ func ownCapabilities() (uint64, error) {
 
 // config puts together what the child's list is made from.
 func (in *inputs) config(c Config) (child.Config, error) {
+	if err := hostNull(c.Spec.Mounts); err != nil {
+		return child.Config{}, err
+	}
 	f, err := filter(c.Spec.Linux.Seccomp)
 	if err != nil {
 		return child.Config{}, err
@@ -150,6 +155,22 @@ func Explain(c Config) (*child.List, error) {
 		return nil, err
 	}
 	return child.Compile(k)
+}
+
+// hostNull checks what hides files if /dev is the user's own: the host's /dev/null, and nothing
+// that has taken its name (CVE-2025-31133).
+func hostNull(mounts []specs.Mount) error {
+	if slices.ContainsFunc(mounts, func(m specs.Mount) bool { return m.Destination == "/dev" && m.Type == "tmpfs" }) {
+		return nil
+	}
+	var st unix.Stat_t
+	if err := unix.Lstat("/dev/null", &st); err != nil {
+		return fmt.Errorf("looking at /dev/null: %w", err)
+	}
+	if st.Mode&unix.S_IFMT != unix.S_IFCHR || st.Rdev != unix.Mkdev(1, 3) {
+		return errors.New("this machine's /dev/null is not the null device")
+	}
+	return nil
 }
 
 func isDir(name string) bool {

@@ -22,10 +22,11 @@ import (
 func TestOnlyDescriptors(t *testing.T) {
 	hostile := []string{"/a/../../../b", "/proc/self/fd/7/x", "/proc/1/root/etc", "/dev/../etc", "/x//y/./z", "/sys/fs/../../etc"}
 	for name, c := range map[string]Config{
-		"overlay":   {Overlay: overlay},
-		"directory": {},
-		"terminal":  {Overlay: overlay, Terminal: &Terminal{MountFd: 8, SlaveFd: 9}},
-		"v1":        {Overlay: overlay, Hierarchies: []Hierarchy{{"memory", []string{"memory"}}}},
+		"overlay":         {Overlay: overlay},
+		"directory":       {},
+		"terminal":        {Overlay: overlay, Terminal: &Terminal{MountFd: 8, SlaveFd: 9}},
+		"v1":              {Overlay: overlay, Hierarchies: []Hierarchy{{"memory", []string{"memory"}}}},
+		"the user's /dev": {Overlay: overlay, Resolve: func(p string) (string, error) { return p, nil }},
 		"links": {Overlay: overlay, Init: "/usr/bin/umiak", Resolve: func(p string) (string, error) {
 			return strings.Replace(p, "/x", "/proc/1/root", 1), nil
 		}},
@@ -33,6 +34,10 @@ func TestOnlyDescriptors(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			c.Spec = everything(readSpec(t))
 			sources := []string{c.Spec.Root.Path, overlay.Base, c.Init}
+			if name == "the user's /dev" {
+				c.Spec.Mounts = slices.DeleteFunc(c.Spec.Mounts, func(m specs.Mount) bool { return m.Destination == "/dev" })
+				c.Spec.Mounts = append(c.Spec.Mounts, specs.Mount{Destination: "/dev", Type: "bind", Source: "/dev"})
+			}
 			for i, dest := range hostile {
 				c.IsDir = func(p string) bool { return strings.HasSuffix(p, "0") }
 				c.Spec.Mounts = append(c.Spec.Mounts, specs.Mount{Destination: dest, Type: "bind", Source: fmt.Sprint("/src", i%2), Options: []string{"rbind"}})
@@ -86,6 +91,10 @@ func onlyDescriptors(t *testing.T, l *List, host []string) {
 			root := o.Args[2].Type == argNumber && slices.Contains(host, o.Args[3].Text)
 			if !root && (o.Args[3].Text != "" || o.Args[2].Type != argSlot || !found[Slot(o.Args[2].Num)]) {
 				t.Errorf("a mount on what openat2 has not found: %s", said)
+			}
+		case "openat":
+			if o.Args[1].Text != "/dev/null" {
+				t.Errorf("a file by path: %s", said)
 			}
 		case "umask", "fsopen", "fsconfig", "fsmount", "mount_setattr", "unshare", "write", "fchdir":
 			// by descriptor, or of no file

@@ -307,9 +307,9 @@ func (k *compiler) maskedPaths() {
 			k.attach(k.slot(k.newFS("tmpfs", "empty", []string{"mode=755"}, attrs, "RDONLY|NOSUID|NODEV|NOEXEC")), at)
 			continue
 		}
-		if k.null == 0 {
-			k.err = fmt.Errorf("masking %s: it takes a /dev of our own", p)
-			return
+		if k.null == 0 { // a /dev of the user's: the host's own null does, as long as we can see it
+			flags := named(unix.O_PATH|unix.O_NOFOLLOW|unix.O_CLOEXEC, "O_PATH|O_NOFOLLOW|O_CLOEXEC")
+			k.null = k.save(k.do("openat", unix.SYS_OPENAT, cwd, text("/dev/null"), flags, num(0)), "null")
 		}
 		tree := k.save(k.do("open_tree", unix.SYS_OPEN_TREE, k.slot(k.null), text(""), named(unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC|unix.AT_EMPTY_PATH, "CLONE|AT_EMPTY_PATH")), "mask")
 		k.attach(k.slot(tree), at)
