@@ -39,6 +39,7 @@ var packageMap = map[string]string{
 	"unpack":          "unpack/rootfs compress",
 	"image":           "cache/digest ggcr",
 	"image/registry":  "image cache/digest ggcr",
+	"image/archive":   "image cache/digest",
 	"image/pull":      "image cache cache/digest unpack unpack/rootfs",
 	"run/spec":        "runtime-spec",
 	"run/child":       "runtime-spec x/sys",
