@@ -56,7 +56,7 @@ var (
 	ErrUnauthorized = errors.New("access denied")
 )
 
-// An UnreachableError says that no conversation with a registry came about.
+// An UnreachableError says that there was no answer from a registry.
 type UnreachableError struct {
 	Registry string
 	Err      error
@@ -67,6 +67,18 @@ func (e *UnreachableError) Error() string {
 }
 
 func (e *UnreachableError) Unwrap() error { return e.Err }
+
+// A RegistryError says that a registry, or what stands in its place, did answer, but
+// not so that one could go on. Hint is what may help, on one line, or empty.
+type RegistryError struct {
+	Registry string
+	Err      error
+	Hint     string
+}
+
+func (e *RegistryError) Error() string { return fmt.Sprintf("registry %s: %v", e.Registry, e.Err) }
+
+func (e *RegistryError) Unwrap() error { return e.Err }
 
 // A PlatformError says that an image exists, but not for the platform wanted.
 type PlatformError struct {

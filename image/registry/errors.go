@@ -30,6 +30,8 @@ func (r *repository) statusError(resp *http.Response, kind, id string) error {
 		return fmt.Errorf("image %s %w in registry %s", r.ref.Familiar(), image.ErrNotFound, r.ref.Registry)
 	case resp.StatusCode == http.StatusNotFound:
 		return fmt.Errorf("image %s: a part of it, %s, %w in registry %s", r.ref.Familiar(), id, image.ErrNotFound, r.ref.Registry)
+	case isPage(resp.Header):
+		return page(r.host(resp), te.StatusCode)
 	case resp.StatusCode == http.StatusUnauthorized, resp.StatusCode == http.StatusForbidden:
 		return r.denied(te)
 	}
@@ -83,7 +85,11 @@ func (r *repository) loginError(err error) error {
 		return r.requestError(err) // what plain http got after that is beside the point
 	}
 	if te, ok := errors.AsType[*transport.Error](err); ok {
-		if te.StatusCode == http.StatusUnauthorized || te.StatusCode == http.StatusForbidden {
+		text := strings.ToLower(te.Error()) // has the body if that is no error of a registry's
+		switch {
+		case strings.Contains(text, "<html") || strings.Contains(text, "<!doctype html"):
+			return page(r.ref.Registry, te.StatusCode)
+		case te.StatusCode == http.StatusUnauthorized, te.StatusCode == http.StatusForbidden:
 			return r.denied(te)
 		}
 		return fmt.Errorf("image %s: registry %s answers %s", r.ref.Familiar(), r.ref.Registry, describe(te))
@@ -91,16 +97,7 @@ func (r *repository) loginError(err error) error {
 	return r.requestError(err)
 }
 
-// tlsFailed tells whether a TLS handshake went wrong, on either side.
-func tlsFailed(err error) bool {
-	if _, ok := errors.AsType[*tls.CertificateVerificationError](err); ok {
-		return true
-	}
-	oe, ok := errors.AsType[*net.OpError](err)
-	return ok && oe.Op == "remote error" // how crypto/tls names the other side's alert
-}
-
-// requestError is about a request without an answer.
+// requestError is about a request that came to nothing.
 func (r *repository) requestError(err error) error {
 	if errors.Is(err, context.Canceled) {
 		return context.Canceled // without the URL it was on its way to
@@ -112,7 +109,14 @@ func (r *repository) requestError(err error) error {
 			host = u.Host // a redirect's target or a token service
 		}
 	}
-	return &image.UnreachableError{Registry: host, Err: reason(err)}
+	if host == r.detour.alias && host != "" {
+		host = r.detour.to
+	}
+	cause := reason(err)
+	if d, ok := diagnose(host, err, cause); ok {
+		return &image.RegistryError{Registry: host, Err: d.err, Hint: d.hint}
+	}
+	return &image.UnreachableError{Registry: host, Err: cause}
 }
 
 // reason digs the cause out of what net/http and two parallel pings wrap around

@@ -86,6 +86,18 @@ func broken(b []byte, err error) io.Reader {
 	return io.MultiReader(bytes.NewReader(b), readerFunc(func([]byte) (int, error) { return 0, err }))
 }
 
+// limited ends what is endless to whoever fails to end it himself.
+func limited(r io.Reader) io.Reader {
+	left := 16 << 20
+	return readerFunc(func(p []byte) (int, error) {
+		n, err := r.Read(p)
+		if left -= n; left < 0 {
+			return 0, errors.New("read without end")
+		}
+		return n, err
+	})
+}
+
 type readerFunc func([]byte) (int, error)
 
 func (f readerFunc) Read(p []byte) (int, error) { return f(p) }
@@ -93,6 +105,7 @@ func (f readerFunc) Read(p []byte) (int, error) { return f(p) }
 // A server is a registry with one image, o/r:t, and a hook before every answer.
 type server struct {
 	manifest, config, layer []byte
+	top                     []byte // what the tag names: the manifest, or an index
 	before                  func(w http.ResponseWriter, r *http.Request) (done bool)
 	authenticate            string // a challenge for whoever has no authorization
 }
@@ -109,8 +122,25 @@ func newServer() *server {
 	if err != nil {
 		panic(err)
 	}
-	s.manifest = m
+	s.manifest, s.top = m, m
 	return s
+}
+
+// index puts the image into one.
+func (s *server) index() {
+	s.top = fmt.Appendf(nil, `{"schemaVersion":2,"mediaType":"application/vnd.oci.image.index.v1+json","manifests":[{
+		"mediaType":"application/vnd.oci.image.manifest.v1+json","digest":%q,"size":%d,"platform":{"os":"linux","architecture":"amd64"}}]}`,
+		digest.FromBytes(s.manifest), len(s.manifest))
+}
+
+// document is what is at path.
+func (s *server) document(path string) ([]byte, bool) {
+	for _, b := range [][]byte{s.top, s.manifest, s.config, s.layer} {
+		if strings.HasSuffix(path, digest.FromBytes(b).String()) {
+			return b, true
+		}
+	}
+	return s.top, strings.HasSuffix(path, "/manifests/t")
 }
 
 func (s *server) imageLayer() image.Layer {
@@ -129,11 +159,9 @@ func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if r.URL.Path == "/v2/" {
 		return
 	}
-	for _, b := range [][]byte{s.manifest, s.config, s.layer} {
-		if strings.HasSuffix(r.URL.Path, digest.FromBytes(b).String()) || strings.HasSuffix(r.URL.Path, "/manifests/t") && &b[0] == &s.manifest[0] {
-			_, _ = w.Write(b)
-			return
-		}
+	if b, ok := s.document(r.URL.Path); ok {
+		_, _ = w.Write(b)
+		return
 	}
 	http.Error(w, `{"errors":[{"code":"MANIFEST_UNKNOWN","message":"manifest unknown"}]}`, http.StatusNotFound)
 }
@@ -157,5 +185,5 @@ func readLayer(t *testing.T, r *Registry, ref image.Reference, l image.Layer) ([
 		return nil, err
 	}
 	defer rc.Close()
-	return io.ReadAll(digest.NewReader(rc, l.Digest, l.Size))
+	return io.ReadAll(limited(digest.NewReader(rc, l.Digest, l.Size)))
 }

@@ -114,19 +114,19 @@ func TestTransfer(t *testing.T) {
 			} else {
 				sendBody(w, bytes.NewReader(b))
 			}
-		}, "", nil, stallTime + time.Second},
+		}, "", nil, stallTime + 2*time.Second},
 		{"stalls always", func(s *server, w http.ResponseWriter, r *http.Request, _ int) {
 			sendBody(w, stuck(r, part(w, r, s.layer)[:0]))
 		}, "the transfer stalled", nil, 2*stallTime + 10*time.Second},
 		{"trickles", func(s *server, w http.ResponseWriter, r *http.Request, _ int) {
-			sendBody(w, readerFunc(func(p []byte) (int, error) {
+			sendBody(w, limited(readerFunc(func(p []byte) (int, error) {
 				select {
 				case <-time.After(time.Second):
 					return min(100, len(p)), nil
 				case <-r.Context().Done():
 					return 0, r.Context().Err()
 				}
-			}))
+			})))
 		}, "the transfer stalled", nil, 2*stallTime + 10*time.Second},
 		{"slow, but steady", func(s *server, w http.ResponseWriter, r *http.Request, _ int) {
 			rest := bytes.NewReader(s.layer)

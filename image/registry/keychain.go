@@ -1,14 +1,12 @@
 package registry
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -18,21 +16,22 @@ import (
 	"github.com/google/go-containerregistry/pkg/name"
 )
 
-// helperTimeout is for helpers that wait for a keyring nobody unlocks.
-const helperTimeout = 30 * time.Second
-
 // Keychain finds credentials where docker login left them: in dir/config.json, or
 // with the helper program that it names.
 //
 // go-containerregistry's own keychain fails a public image when a helper does.
-// Here whatever goes wrong is a warning, and the registry is tried without.
+// Here whatever goes wrong is a warning, and the registry is tried without. No dir
+// is no credentials.
 func Keychain(dir string, warn func(string)) authn.Keychain {
-	k := &keychain{warn: warn}
+	k := &keychain{warn: warn, timeout: helperTimeout}
 	if k.warn == nil {
 		k.warn = func(string) {}
 	}
 	path := filepath.Join(dir, "config.json")
 	k.load = sync.OnceValue(func() *dockerConfig {
+		if dir == "" {
+			return &dockerConfig{} // and not a file of the directory that we happen to be in
+		}
 		c, err := loadConfig(path)
 		if err != nil {
 			k.warn(fmt.Sprintf("no credentials used: reading %s: %v", path, err))
@@ -43,8 +42,9 @@ func Keychain(dir string, warn func(string)) authn.Keychain {
 }
 
 type keychain struct {
-	warn func(string)
-	load func() *dockerConfig
+	warn    func(string)
+	load    func() *dockerConfig
+	timeout time.Duration
 }
 
 // dockerConfig is the part of docker's config.json that is about credentials.
@@ -91,7 +91,7 @@ func (k *keychain) ResolveContext(ctx context.Context, target authn.Resource) (a
 		helper = c.CredsStore
 	}
 	if helper != "" {
-		auth, err := ask(ctx, helper, key)
+		auth, err := k.ask(ctx, helper, key)
 		if err != nil {
 			k.warn(fmt.Sprintf("no credentials for %s: %v", host, err))
 		}
@@ -137,40 +137,4 @@ func bareHost(key string) string {
 	}
 	host, _, _ := strings.Cut(key, "/")
 	return host
-}
-
-// ask runs docker-credential-NAME. No credentials is nil without an error.
-func ask(ctx context.Context, helper, server string) (*authn.AuthConfig, error) {
-	program := "docker-credential-" + helper
-	if strings.ContainsRune(helper, filepath.Separator) {
-		return nil, fmt.Errorf("%q is not the name of a credential helper", helper)
-	}
-	ctx, cancel := context.WithTimeout(ctx, helperTimeout)
-	defer cancel()
-	cmd := exec.CommandContext(ctx, program, "get")
-	cmd.Stdin = strings.NewReader(server)
-	cmd.WaitDelay = time.Second
-	out, err := cmd.Output()
-	if err != nil {
-		// Helpers say what is wrong on stdout.
-		text := clean(string(bytes.TrimSpace(out)))
-		if strings.Contains(text, "credentials not found") {
-			return nil, nil
-		}
-		if text != "" {
-			err = fmt.Errorf("%w: %s", err, text)
-		}
-		return nil, fmt.Errorf("running %s: %w", program, err)
-	}
-	var answer struct{ Username, Secret string }
-	if err := json.Unmarshal(out, &answer); err != nil {
-		return nil, fmt.Errorf("reading what %s says: %w", program, err)
-	}
-	if answer.Secret == "" {
-		return nil, nil
-	}
-	if answer.Username == "<token>" { // an OAuth refresh token, by the helpers' protocol
-		return &authn.AuthConfig{IdentityToken: answer.Secret}, nil
-	}
-	return &authn.AuthConfig{Username: answer.Username, Password: answer.Secret}, nil
 }

@@ -97,3 +97,18 @@ func TestKeychain(t *testing.T) {
 		}
 	}
 }
+
+// Without a home there are no credentials, whatever lies about.
+func TestNoDirectory(t *testing.T) {
+	t.Chdir(t.TempDir())
+	if err := os.WriteFile("config.json", []byte(`{"auths":{"r.example":{"auth":"dTpw"}}}`), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	repo, err := name.NewRepository("r.example/o/r")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if auth, err := authn.Resolve(t.Context(), Keychain("", nil), repo); err != nil || auth != authn.Anonymous {
+		t.Errorf("found %v, %v", auth, err)
+	}
+}

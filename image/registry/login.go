@@ -2,7 +2,9 @@ package registry
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"maps"
 	"net/http"
 	"net/netip"
 	"net/url"
@@ -11,6 +13,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/authn"
 	"github.com/google/go-containerregistry/pkg/name"
 	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
+	"github.com/umiak/umiak/image"
 )
 
 // login finds out which scheme and which credentials the registry wants and gets
@@ -35,11 +38,18 @@ func (r *Registry) login(ctx context.Context, repo *repository) error {
 	if err != nil {
 		return err
 	}
-	token, err := exchange(ctx, reg, auth, r.base, target.Scope(transport.PullScope), challenge)
+	repo.detour, challenge.Parameters = detour{inner: r.base}, maps.Clone(challenge.Parameters)
+	if strings.EqualFold(challenge.Scheme, "bearer") {
+		if challenge.Parameters["realm"] == "" {
+			return &image.RegistryError{Registry: host, Err: errors.New("it wants a token and does not say where to get one")}
+		}
+		repo.detour, challenge.Parameters["realm"] = newDetour(r.base, reg.RegistryStr(), challenge.Parameters["realm"])
+	}
+	token, err := exchange(ctx, reg, auth, repo.detour, target.Scope(transport.PullScope), challenge)
 	if err != nil {
 		return repo.loginError(err)
 	}
-	rt, err := transport.FromToken(reg, auth, r.base, challenge, token)
+	rt, err := transport.FromToken(reg, auth, repo.detour, challenge, token)
 	if err != nil {
 		return repo.loginError(err)
 	}

@@ -19,13 +19,15 @@ func (k keys) Resolve(authn.Resource) (authn.Authenticator, error) {
 	return authn.FromConfig(k.AuthConfig), nil
 }
 
+func user(password string) keys { return keys{authn.AuthConfig{Username: "u", Password: password}} }
+
 func tokens(field string) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintf(w, `{%q: "t0ken"}`, field) })
 }
 
 // Credentials go to the registry and its own token service, and nowhere else.
 func TestCredentials(t *testing.T) {
-	user := keys{authn.AuthConfig{Username: "u", Password: "p"}}
+	user := user("p")
 	bearer := func(realm string) string { return fmt.Sprintf(`Bearer realm=%q,service="s"`, realm) }
 	for _, c := range []struct {
 		about, challenge, blobs string

@@ -12,7 +12,9 @@
 package registry
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -21,6 +23,7 @@ import (
 	"sync"
 
 	"github.com/google/go-containerregistry/pkg/authn"
+	"github.com/umiak/umiak/cache/digest"
 	"github.com/umiak/umiak/image"
 )
 
@@ -65,16 +68,9 @@ func (r *Registry) Resolve(ctx context.Context, ref image.Reference, p image.Pla
 	if err != nil {
 		return nil, err
 	}
-	id := ref.Tag
-	if ref.Digest != "" {
-		id = ref.Digest.String()
-	}
-	doc, mediaType, err := repo.manifest(ctx, id)
+	doc, mediaType, err := repo.top(ctx, ref)
 	if err != nil {
 		return nil, err
-	}
-	if strings.HasPrefix(mediaType, "text/html") {
-		return nil, fmt.Errorf("registry %s answered with a web page: is there a proxy or a login page in between", ref.Registry)
 	}
 	return image.Select(ctx, ref, doc, mediaType, p, repo)
 }
@@ -93,6 +89,7 @@ type repository struct {
 	ref    image.Reference
 	client *http.Client
 	url    string // https://host/v2/name
+	detour detour // to its token service
 
 	ready chan struct{} // closed when login has ended
 	err   error
@@ -132,51 +129,95 @@ func (r *Registry) connect(ctx context.Context, ref image.Reference) (*repositor
 	}
 }
 
-// Manifest and Blob implement image.Fetcher.
+// top gets the document that ref names. What a tag names can only be held against
+// what the registry says of it, and not all of them say that right: what comes twice
+// was not damaged on its way.
+func (r *repository) top(ctx context.Context, ref image.Reference) (doc []byte, mediaType string, err error) {
+	id := ref.Tag
+	if ref.Digest != "" {
+		id = ref.Digest.String()
+	}
+	doc, h, err := r.manifest(ctx, id)
+	if err == nil && suspicious(doc, ref, h) {
+		first := doc
+		doc, h, err = r.manifest(ctx, id)
+		if err == nil && suspicious(doc, ref, h) && !bytes.Equal(doc, first) {
+			err = fmt.Errorf("reading the manifest of %s: %w: it comes differently each time", ref.Familiar(), digest.ErrMismatch)
+		}
+	}
+	return doc, h.Get("Content-Type"), err
+}
+
+func suspicious(doc []byte, ref image.Reference, h http.Header) bool {
+	want := ref.Digest
+	if want == "" {
+		want, _ = digest.Parse(h.Get("Docker-Content-Digest"))
+	}
+	if want == "" {
+		return !json.Valid(doc)
+	}
+	d := image.Descriptor{Digest: want, Size: -1}
+	return d.Verify(doc) != nil
+}
+
+// Manifest and Blob implement image.Fetcher, which need not verify. But what isn't
+// what it should be is asked for once more: it may have been damaged on its way.
 func (r *repository) Manifest(ctx context.Context, d image.Descriptor) ([]byte, error) {
-	b, _, err := r.manifest(ctx, d.Digest.String())
-	return b, err
+	return twice(d, func() ([]byte, error) {
+		b, _, err := r.manifest(ctx, d.Digest.String())
+		return b, err
+	})
 }
 
 func (r *repository) Blob(ctx context.Context, d image.Descriptor) ([]byte, error) {
-	rc, err := r.open(ctx, d.Digest.String(), d.Size)
-	if err != nil {
-		return nil, err
+	return twice(d, func() ([]byte, error) {
+		rc, err := r.open(ctx, d.Digest.String(), d.Size)
+		if err != nil {
+			return nil, err
+		}
+		defer rc.Close()
+		return io.ReadAll(io.LimitReader(rc, image.MaxDocument+1))
+	})
+}
+
+func twice(d image.Descriptor, get func() ([]byte, error)) ([]byte, error) {
+	b, err := get()
+	if err == nil && d.Verify(b) != nil {
+		return get()
 	}
-	defer rc.Close()
-	return io.ReadAll(io.LimitReader(rc, image.MaxDocument+1))
+	return b, err
 }
 
 // manifest gets a manifest or index, whose size nobody knows before. What was cut
 // off is asked for again.
-func (r *repository) manifest(ctx context.Context, id string) (b []byte, mediaType string, err error) {
+func (r *repository) manifest(ctx context.Context, id string) (b []byte, h http.Header, err error) {
 	for try := 0; ; try++ {
-		b, mediaType, err = r.manifestOnce(ctx, id)
+		b, h, err = r.manifestOnce(ctx, id)
 		// No answer at all has been retried further down.
 		_, unreachable := errors.AsType[*image.UnreachableError](err)
 		if err == nil || unreachable || !interrupted(err) || try == maxRetries {
-			return b, mediaType, err
+			return b, h, err
 		}
 		if err := sleep(ctx, backoff(try)); err != nil {
-			return nil, "", err
+			return nil, nil, err
 		}
 	}
 }
 
-func (r *repository) manifestOnce(ctx context.Context, id string) ([]byte, string, error) {
+func (r *repository) manifestOnce(ctx context.Context, id string) ([]byte, http.Header, error) {
 	ctx, w := watch(ctx)
 	defer w.stop()
 	resp, err := r.get(ctx, "manifests", id, 0)
 	if err != nil {
-		return nil, "", err
+		return nil, nil, err
 	}
 	defer resp.Body.Close()
 	// One byte more than may be tells too much from enough.
 	b, err := io.ReadAll(io.LimitReader(w.reader(resp.Body), image.MaxDocument+1))
 	if err != nil {
-		return nil, "", r.transferError(id, err)
+		return nil, nil, r.transferError(id, err)
 	}
-	return b, resp.Header.Get("Content-Type"), nil
+	return b, resp.Header, nil
 }
 
 // get asks for a manifest or blob from offset on.
@@ -197,7 +238,11 @@ func (r *repository) get(ctx context.Context, kind, id string, offset int64) (*h
 	}
 	resp, err := r.client.Do(req)
 	if err != nil {
-		return nil, r.requestError(err)
+		return nil, r.loginError(err) // a new token may have been due
+	}
+	if resp.StatusCode == http.StatusOK && isPage(resp.Header) {
+		resp.Body.Close()
+		return nil, page(r.host(resp), resp.StatusCode)
 	}
 	if resp.StatusCode == http.StatusOK || offset > 0 && resp.StatusCode == http.StatusPartialContent {
 		return resp, nil

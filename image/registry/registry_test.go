@@ -140,7 +140,7 @@ func TestFakeErrors(t *testing.T) {
 		}, digest.ErrMismatch, "its config: content does not match"},
 		{"endless manifest", "r.example/o/r:t", func(_ *server, w http.ResponseWriter, r *http.Request) bool {
 			if strings.Contains(r.URL.Path, "/manifests/") {
-				sendBody(w, readerFunc(func(p []byte) (int, error) { return len(p), nil }))
+				sendBody(w, limited(readerFunc(func(p []byte) (int, error) { return len(p), nil })))
 				return true
 			}
 			return false
@@ -260,7 +260,7 @@ func TestBadCertificate(t *testing.T) {
 	s.StartTLS()
 	defer s.Close()
 	_, err := New(Options{}).Resolve(t.Context(), parse(t, s.Listener.Addr().String()+"/o/r:t"), amd64)
-	if _, ok := errors.AsType[*image.UnreachableError](err); !ok || !strings.Contains(err.Error(), "certificate") {
+	if e, ok := errors.AsType[*image.RegistryError](err); !ok || !strings.Contains(err.Error(), "certificate") || !strings.Contains(e.Hint, "SSL_CERT_FILE") {
 		t.Errorf("a certificate that nobody signed: %v", err)
 	}
 }

@@ -24,6 +24,9 @@ const (
 	maxRedirects  = 10
 )
 
+// tooManyRedirects is what net/http says too, where it decides.
+const tooManyRedirects = "stopped after 10 redirects"
+
 func defaultTransport() http.RoundTripper {
 	return &http.Transport{
 		Proxy:                 http.ProxyFromEnvironment,
@@ -75,7 +78,7 @@ func (g *guard) RoundTrip(req *http.Request) (*http.Response, error) {
 // behind: the transports add them for the registry's own host only.
 func checkRedirect(_ *http.Request, via []*http.Request) error {
 	if len(via) >= maxRedirects {
-		return fmt.Errorf("stopped after %d redirects", maxRedirects)
+		return errors.New(tooManyRedirects)
 	}
 	return nil
 }
