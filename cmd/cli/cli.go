@@ -156,19 +156,26 @@ func (a *App) cacheDir() (string, error) {
 	}
 	tried = append(tried, "/var/tmp/umiak-"+itoa(os.Getuid()))
 	for _, dir := range tried {
-		if ours(dir) {
+		if usable(dir) {
 			return dir, nil
 		}
 	}
 	return "", hinted(errors.New("no directory for the image cache can be written"), "set UMIAK_ROOT to a directory of your own")
 }
 
-// ours makes a directory or finds that it is ours alone: in /var/tmp somebody else may have made
-// it first, to have us run what they put there.
-func ours(dir string) bool {
-	if os.MkdirAll(dir, 0o700) != nil {
-		return false
-	}
+// usable says whether a directory is ours alone, or could be made: in /var/tmp somebody else may
+// have made it first, to have us run what they put there. It makes nothing.
+func usable(dir string) bool {
 	fi, err := os.Lstat(dir)
-	return err == nil && fi.IsDir() && owner(fi) == os.Getuid() && fi.Mode().Perm()&0o022 == 0
+	if err == nil {
+		return fi.IsDir() && owner(fi) == os.Getuid() && fi.Mode().Perm()&0o022 == 0
+	}
+	for parent := filepath.Dir(dir); ; parent = filepath.Dir(parent) {
+		if _, err := os.Stat(parent); err == nil {
+			return unix.Access(parent, unix.W_OK) == nil
+		}
+		if parent == "/" {
+			return false
+		}
+	}
 }

@@ -144,6 +144,8 @@ var remedies = []struct {
 	{as[*image.UnreachableError], "check the network; a cached image runs without it: --offline"},
 	{is(syscall.ENOSPC), "free some space, or move the cache: --root DIR or UMIAK_ROOT"},
 	{is(syscall.EROFS), "move the cache to a place that can be written: --root DIR or UMIAK_ROOT"},
+	{is(cache.ErrNotACache), "name an empty directory, or one that does not exist yet, with --root or UMIAK_ROOT"},
+	{is(cache.ErrNewer), "use the umiak that made it, or another directory: --root DIR or UMIAK_ROOT"},
 	{is(cache.ErrBusy), "another umiak is adding to the cache: try again when it is done"},
 	{is(cgroup.ErrUnavailable), "leave the limit out, or run where that cgroup controller can be used"},
 	{as[*child.CloneError], "namespaces need root for now: sudo umiak …"},

@@ -77,7 +77,10 @@ func (o *fetchOptions) fetch(ctx context.Context, name string) (*fetched, error)
 	if err := needRoot(); err != nil {
 		return nil, err
 	}
-	c, err := o.app.openCache()
+	c, err := o.open()
+	if errors.Is(err, cache.ErrMissing) {
+		return nil, fmt.Errorf("image %s for %s is %w", ref.Familiar(), platform, pull.ErrNotCached)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -93,6 +96,14 @@ func (o *fetchOptions) fetch(ctx context.Context, name string) (*fetched, error)
 		return nil, err
 	}
 	return &fetched{Result: r, cache: c}, nil
+}
+
+// open opens the cache, and makes one only if something may come into it.
+func (o *fetchOptions) open() (*cache.Cache, error) {
+	if o.offline || o.policy == "never" {
+		return o.app.existingCache()
+	}
+	return o.app.openCache()
 }
 
 func needRoot() error {
@@ -119,6 +130,15 @@ func (a *App) openCache() (*cache.Cache, error) {
 		return nil, err
 	}
 	return cache.Open(dir)
+}
+
+// existingCache opens the cache if there is one, and makes nothing.
+func (a *App) existingCache() (*cache.Cache, error) {
+	dir, err := a.cacheDir()
+	if err != nil {
+		return nil, err
+	}
+	return cache.OpenExisting(dir)
 }
 
 // registry speaks to registries with docker's credentials.

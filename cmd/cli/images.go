@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/umiak/umiak/cache"
+	"github.com/umiak/umiak/cache/digest"
 	"github.com/umiak/umiak/cmd/term"
 	"github.com/umiak/umiak/image"
 	"github.com/umiak/umiak/image/pull"
@@ -55,7 +56,10 @@ func (a *App) imageTable(entries []pull.Entry, now time.Time) error {
 
 // entries lists the cache by name. A cache that does not exist yet is an empty one.
 func (a *App) entries() ([]pull.Entry, error) {
-	c, err := a.openCache()
+	c, err := a.existingCache()
+	if errors.Is(err, cache.ErrMissing) {
+		return nil, nil
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -105,7 +109,10 @@ them. A container that runs keeps its files until it ends.`,
 
 // removeImages removes all that it can, says which it could not, and ends with the last of those.
 func (a *App) removeImages(c *cobra.Command, p image.Platform, names []string) error {
-	ca, err := a.openCache()
+	ca, err := a.existingCache()
+	if errors.Is(err, cache.ErrMissing) {
+		return hinted(fmt.Errorf("image %s is %w", names[0], pull.ErrNotCached), "'umiak images' lists what is there")
+	}
 	if err != nil {
 		return err
 	}
@@ -127,20 +134,30 @@ func (a *App) removeImages(c *cobra.Command, p image.Platform, names []string) e
 }
 
 func (a *App) removeImage(ctx context.Context, ca *cache.Cache, name string, p image.Platform) error {
-	ref, err := image.Parse(name)
-	if err != nil {
-		return err
-	}
-	freed, err := pull.Remove(ctx, ca, ref, p)
+	shown, freed, err := forget(ctx, ca, name, p)
 	switch {
 	case errors.Is(err, cache.ErrBusy):
-		a.say("warning", fmt.Sprintf("%s is forgotten; its files go when no other umiak is pulling", ref.Familiar()))
+		a.say("warning", shown+" is forgotten; its files go when no other umiak is pulling")
 		return nil
 	case errors.Is(err, pull.ErrNotCached):
 		return hinted(err, "'umiak images' lists what is there")
 	case err != nil:
 		return err
 	}
-	fmt.Fprintf(a.Err, "%s: removed, %s freed\n", ref.Familiar(), sizeText(freed))
+	fmt.Fprintf(a.Err, "%s: removed, %s freed\n", shown, sizeText(freed))
 	return nil
+}
+
+// forget removes an image by its name, or by the digest that 'images -q' prints.
+func forget(ctx context.Context, ca *cache.Cache, name string, p image.Platform) (shown string, freed int64, err error) {
+	if d, err := digest.Parse(name); err == nil {
+		freed, err = pull.RemoveDigest(ctx, ca, d, p)
+		return name, freed, err
+	}
+	ref, err := image.Parse(name)
+	if err != nil {
+		return name, 0, err
+	}
+	freed, err = pull.Remove(ctx, ca, ref, p)
+	return ref.Familiar(), freed, err
 }
