@@ -3,6 +3,7 @@ package term
 import (
 	"fmt"
 	"io"
+	"time"
 
 	"github.com/schollz/progressbar/v3"
 	"github.com/umiak/umiak/image/pull"
@@ -19,6 +20,10 @@ const (
 	clearLine = "\r\x1b[2K"
 )
 
+// settle is how long to wait with the bar and its rate. The library divides what
+// there is by the time since it was first told, which at first is none.
+const settle = 500 * time.Millisecond
+
 // line is one line of a terminal: a bar while bytes come in, words before and
 // after.
 type line struct {
@@ -26,7 +31,9 @@ type line struct {
 	name  string
 	width int
 	bar   *progressbar.ProgressBar
+	since time.Time // when the bar began to count
 	total int64
+	shown bool   // the bar is on the screen
 	drawn string // the words on the screen
 }
 
@@ -49,34 +56,55 @@ func (l *line) room() int {
 
 func (l *line) update(s pull.Snapshot) {
 	if s.Phase == pull.PhaseDownloading && s.Bytes < s.TotalBytes && l.room() >= smallest {
-		l.drawBar(s)
-		return
+		l.start(s)
+		if !l.shown && time.Since(l.since) > settle {
+			l.erase()
+			l.shown = true
+		}
+		l.count(s)
+		if l.shown {
+			return
+		}
 	}
 	if text := status(s); text != "" {
 		l.say(l.name + ": " + text)
 	}
 }
 
-func (l *line) drawBar(s pull.Snapshot) {
-	if l.bar == nil {
-		l.clear()
-		l.total = s.TotalBytes
-		l.bar = progressbar.NewOptions64(l.total,
-			progressbar.OptionSetWriter(l.w), // its default is standard output
-			progressbar.OptionSetDescription(l.name),
-			progressbar.OptionSetWidth(l.room()),
-			progressbar.OptionShowBytes(true),
-			progressbar.OptionShowCount(),
-			progressbar.OptionUseANSICodes(true),
-			progressbar.OptionSetPredictTime(l.width >= wide),
-		)
+// start starts the bar's clock. Its writer drops what it draws until it's to be seen.
+func (l *line) start(s pull.Snapshot) {
+	if l.bar != nil {
+		return
 	}
+	l.total, l.since = s.TotalBytes, time.Now()
+	l.bar = progressbar.NewOptions64(l.total,
+		progressbar.OptionSetWriter(barWriter{l}), // its default is standard output
+		progressbar.OptionSetDescription(l.name),
+		progressbar.OptionSetWidth(l.room()),
+		progressbar.OptionShowBytes(true),
+		progressbar.OptionShowCount(),
+		progressbar.OptionUseANSICodes(true),
+		progressbar.OptionSetPredictTime(l.width >= wide),
+	)
+	l.bar.StartWithoutRender()
+}
+
+func (l *line) count(s pull.Snapshot) {
 	if l.total != s.TotalBytes {
 		l.total = s.TotalBytes
 		l.bar.ChangeMax64(l.total)
 	}
 	// What it complains about is a terminal that is gone.
 	_ = l.bar.Set64(s.Bytes)
+}
+
+type barWriter struct{ l *line }
+
+func (b barWriter) Write(p []byte) (int, error) {
+	if !b.l.shown {
+		return len(p), nil
+	}
+	return b.l.w.Write(p)
 }
 
 // say replaces whatever is drawn by text.
@@ -87,17 +115,17 @@ func (l *line) say(text string) {
 	if text == l.drawn {
 		return
 	}
-	l.clear()
+	l.erase()
 	l.drawn = text
 	fmt.Fprint(l.w, text)
 }
 
-func (l *line) clear() {
-	if l.bar != nil || l.drawn != "" {
+func (l *line) erase() {
+	if l.shown || l.drawn != "" {
 		fmt.Fprint(l.w, clearLine)
 	}
-	l.bar, l.drawn = nil, ""
+	l.shown, l.drawn = false, ""
 }
 
 // end leaves the line as it was: what matters is said by others.
-func (l *line) end(pull.Snapshot) { l.clear() }
+func (l *line) end(pull.Snapshot) { l.erase() }

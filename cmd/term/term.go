@@ -104,16 +104,38 @@ type lines struct {
 	w     io.Writer
 	name  string
 	start time.Time
-	last  time.Time // of the last line; zero before the first
+	last  time.Time     // of the last line; zero before the first
+	said  string        // in the last line
+	seen  pull.Snapshot // the last one
+	moved time.Time     // when it was first seen
 }
 
 func (l *lines) update(s pull.Snapshot) {
+	if s != l.seen || l.moved.IsZero() {
+		l.seen, l.moved = s, time.Now()
+	}
 	first := l.last.IsZero() && s.TotalBytes > 0
 	late := time.Since(l.start) >= every && time.Since(l.last) >= every
-	if text := status(s); text != "" && (first || late) {
-		l.last = time.Now()
-		fmt.Fprintf(l.w, "pulling %s: %s\n", l.name, text)
+	text := status(s)
+	if text == "" || !first && !late {
+		return
 	}
+	if still := time.Since(l.moved); still >= every {
+		text += standstill(s.Phase, still)
+	}
+	if text == l.said {
+		return
+	}
+	l.last, l.said = time.Now(), text
+	fmt.Fprintf(l.w, "pulling %s: %s\n", l.name, text)
+}
+
+// standstill is for a log where the same would be said again.
+func standstill(p pull.Phase, d time.Duration) string {
+	if p == pull.PhaseDownloading {
+		return fmt.Sprintf(", nothing came for %.0f s", d.Seconds())
+	}
+	return fmt.Sprintf(" (%.0f s)", d.Seconds())
 }
 
 func (l *lines) end(s pull.Snapshot) {

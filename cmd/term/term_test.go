@@ -2,6 +2,7 @@ package term
 
 import (
 	"bytes"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -63,11 +64,15 @@ func TestLines(t *testing.T) {
 		{"a short pull", []pull.Snapshot{resolving, downloading(1_000_000, 3_600_000), unpacking(1), done},
 			"pulling alpine: 1.0 MB of 3.6 MB\npulled alpine: 3.6 MB in 4.0 s\n"},
 		{"a long one", append(repeat(downloading(500, 1500), 22), append(repeat(unpacking(1), 11), done)...),
-			"pulling alpine: 500 B of 1.5 kB\npulling alpine: 500 B of 1.5 kB\npulling alpine: 500 B of 1.5 kB\npulling alpine: unpacked 1 of 2 layers\npulled alpine: 3.6 MB in 34.0 s\n"},
+			"pulling alpine: 500 B of 1.5 kB\npulling alpine: 500 B of 1.5 kB, nothing came for 10 s\npulling alpine: 500 B of 1.5 kB, nothing came for 20 s\npulling alpine: unpacked 1 of 2 layers\npulled alpine: 3.6 MB in 34.0 s\n"},
+		{"a slow one", append(append(repeat(downloading(1000, 9000), 9), downloading(1001, 9000)), repeat(downloading(2000, 9000), 6)...),
+			"pulling alpine: 1.0 kB of 9.0 kB\npulling alpine: 2.0 kB of 9.0 kB\n"},
+		{"slow unpacking", append([]pull.Snapshot{downloading(1, 2)}, repeat(unpacking(1), 30)...),
+			"pulling alpine: 1 B of 2 B\npulling alpine: unpacked 1 of 2 layers\npulling alpine: unpacked 1 of 2 layers (19 s)\npulling alpine: unpacked 1 of 2 layers (29 s)\n"},
 		{"one that fails", []pull.Snapshot{resolving, downloading(1, 2)}, "pulling alpine: 1 B of 2 B\n"},
 		{"another does the work", append(repeat(waiting, 15), pull.Snapshot{Phase: pull.PhaseDone}),
 			"pulling alpine: waiting for another umiak that pulls the same\n"},
-		{"a silent registry", repeat(resolving, 25), "pulling alpine: asking the registry\npulling alpine: asking the registry\n"},
+		{"a silent registry", repeat(resolving, 25), "pulling alpine: asking the registry\npulling alpine: asking the registry (20 s)\n"},
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			var b bytes.Buffer
@@ -159,6 +164,39 @@ func TestTerminal(t *testing.T) {
 			}
 		})
 	}
+}
+
+// The rate is that of the line, from the first that is shown to the last.
+func TestRate(t *testing.T) {
+	const perSecond, total = 200_000, 4_800_000
+	synctest.Test(t, func(t *testing.T) {
+		var b bytes.Buffer
+		start := time.Now()
+		stop := Draw(Screen{Writer: &b, Terminal: true, Width: 80}, func() pull.Snapshot {
+			return downloading(int64(time.Since(start).Seconds()*perSecond), total)
+		}, "alpine")
+		time.Sleep(10 * time.Second)
+		stop()
+		frames := screen(t, b.String(), 80)
+		if !strings.HasPrefix(frames[0], "alpine: 20.0 kB of 4.8 MB") {
+			t.Errorf("starts with %q", frames[0])
+		}
+		rates := 0
+		for _, f := range frames {
+			_, rate, ok := strings.Cut(f, " MB, ")
+			if !ok {
+				_, rate, ok = strings.Cut(f, "MB, ")
+			}
+			if n, err := strconv.Atoi(strings.TrimSuffix(strings.TrimSpace(rate), " kB/s)")); ok && (err != nil || n < 180 || n > 250) {
+				t.Errorf("shows %q, of 200 kB/s", f)
+			} else if ok {
+				rates++
+			}
+		}
+		if rates < 50 {
+			t.Errorf("the rate was shown %d times; the last is %q", rates, frames[len(frames)-2])
+		}
+	})
 }
 
 func TestScreenOf(t *testing.T) {
