@@ -33,7 +33,7 @@ var readonlyPaths = [...]string{
 // newLinux leaves Devices empty if none is asked for, which by the runtime-spec
 // means the default ones: null, zero, full, random, urandom, tty and the ptmx
 // link.
-func newLinux(o Options) (*specs.Linux, error) {
+func newLinux(o Options, bounding []string) (*specs.Linux, error) {
 	resources, err := newResources(o)
 	if err != nil {
 		return nil, err
@@ -53,6 +53,9 @@ func newLinux(o Options) (*specs.Linux, error) {
 		return nil, err
 	}
 	if out.CgroupsPath, err = newCgroupsPath(o); err != nil {
+		return nil, err
+	}
+	if out.Seccomp, err = newSeccomp(o, bounding); err != nil {
 		return nil, err
 	}
 	return out, nil

@@ -148,23 +148,28 @@ func (p *mountParser) set(key, value string) error {
 	case "volume-driver":
 		p.volume = key
 		return oneOf(key, value, "local")
-	case "tmpfs-size":
-		p.tmpfs = key
-		n, err := ParseBytes(value)
-		p.size = "size=" + strconv.FormatInt(n, 10)
-		return err
-	case "tmpfs-mode":
-		p.tmpfs = key
-		n, err := strconv.ParseUint(value, 8, 32)
-		if err != nil || n > 0o7777 {
-			return invalidf("%s=%s: want an octal number, as in 1777", key, value)
-		}
-		p.mode = "mode=" + strconv.FormatUint(n, 8)
+	case "tmpfs-size", "tmpfs-mode":
+		return p.setTmpfs(key, value)
 	case "volume-opt", "volume-label", "image-subpath", "relabel", "idmap":
 		return invalidf("%s is not supported", key)
 	default:
 		return invalidf("%q: unknown key", key)
 	}
+	return nil
+}
+
+func (p *mountParser) setTmpfs(key, value string) error {
+	p.tmpfs = key
+	if key == "tmpfs-size" {
+		n, err := ParseBytes(value)
+		p.size = "size=" + strconv.FormatInt(n, 10)
+		return err
+	}
+	n, err := strconv.ParseUint(value, 8, 32)
+	if err != nil || n > 0o7777 {
+		return invalidf("%s=%s: want an octal number, as in 1777", key, value)
+	}
+	p.mode = "mode=" + strconv.FormatUint(n, 8)
 	return nil
 }
 

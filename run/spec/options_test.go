@@ -67,6 +67,7 @@ func TestOptions(t *testing.T) {
 		{"--pid host", func(i *Image, o *Options) { o.Namespaces.PID = "host" }, types, "mount ipc uts cgroup"},
 		{"--ipc host", func(i *Image, o *Options) { o.Namespaces.IPC = "host" }, types, "pid mount uts cgroup"},
 		{"--ipc host: /dev/shm", func(i *Image, o *Options) { o.Namespaces.IPC = "host" }, mount("/dev/shm"), "bind /dev/shm rbind,nosuid,noexec,nodev,rprivate"},
+		{"--ipc host: the rest", func(i *Image, o *Options) { o.Namespaces.IPC = "host" }, mount("/dev/mqueue"), "mqueue mqueue nosuid,noexec,nodev"},
 		{"--ipc none", func(i *Image, o *Options) { o.Namespaces.IPC = "none" }, types, all},
 		{"--ipc none: /dev/shm", func(i *Image, o *Options) { o.Namespaces.IPC = "none" }, mount("/dev/shm"), "none"},
 		{"--uts host", func(i *Image, o *Options) { o.Namespaces.UTS = "host" }, types, "pid mount ipc cgroup"},

@@ -276,16 +276,16 @@ func TestWithUser(t *testing.T) {
 }
 
 func TestResolvConf(t *testing.T) {
-	host := "# c\nnameserver 10.0.0.1\nnameserver 10.0.0.2\nsearch a.org b.org\noptions ndots:5\nsortlist 1.2.3.4"
+	host := "# c\n\nnameserver 10.0.0.1\nnameserver 10.0.0.2\nsearch a.org b.org\noptions ndots:5\nsortlist 1.2.3.4"
 	for _, tt := range []struct {
 		dns  DNS
 		want string
 	}{
 		{DNS{}, host + "\n"},
-		{DNS{Servers: []string{"1.1.1.1", "::1"}}, "# c\nsearch a.org b.org\noptions ndots:5\nsortlist 1.2.3.4\nnameserver 1.1.1.1\nnameserver ::1\n"},
-		{DNS{Search: []string{"c.org", "d"}}, "# c\nnameserver 10.0.0.1\nnameserver 10.0.0.2\noptions ndots:5\nsortlist 1.2.3.4\nsearch c.org d\n"},
-		{DNS{Search: []string{"."}}, "# c\nnameserver 10.0.0.1\nnameserver 10.0.0.2\noptions ndots:5\nsortlist 1.2.3.4\n"},
-		{DNS{Options: []string{"timeout:1", "rotate"}}, "# c\nnameserver 10.0.0.1\nnameserver 10.0.0.2\nsearch a.org b.org\nsortlist 1.2.3.4\noptions timeout:1 rotate\n"},
+		{DNS{Servers: []string{"1.1.1.1", "::1"}}, "# c\n\nsearch a.org b.org\noptions ndots:5\nsortlist 1.2.3.4\nnameserver 1.1.1.1\nnameserver ::1\n"},
+		{DNS{Search: []string{"c.org", "d"}}, "# c\n\nnameserver 10.0.0.1\nnameserver 10.0.0.2\noptions ndots:5\nsortlist 1.2.3.4\nsearch c.org d\n"},
+		{DNS{Search: []string{"."}}, "# c\n\nnameserver 10.0.0.1\nnameserver 10.0.0.2\noptions ndots:5\nsortlist 1.2.3.4\n"},
+		{DNS{Options: []string{"timeout:1", "rotate"}}, "# c\n\nnameserver 10.0.0.1\nnameserver 10.0.0.2\nsearch a.org b.org\nsortlist 1.2.3.4\noptions timeout:1 rotate\n"},
 	} {
 		if got := string((Options{DNS: tt.dns}).ResolvConf([]byte(host))); got != tt.want {
 			t.Errorf("%+v:\n%s\nwant\n%s", tt.dns, got, tt.want)

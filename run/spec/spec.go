@@ -127,11 +127,8 @@ func New(img Image, files Files, o Options) (*specs.Spec, error) {
 	if err != nil {
 		return nil, err
 	}
-	linux, err := newLinux(o)
+	linux, err := newLinux(o, process.Capabilities.Bounding)
 	if err != nil {
-		return nil, err
-	}
-	if linux.Seccomp, err = newSeccomp(o, process.Capabilities.Bounding); err != nil {
 		return nil, err
 	}
 	mounts, err := newMounts(o)

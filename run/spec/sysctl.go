@@ -70,9 +70,7 @@ func checkSysctls(s *specs.Spec) error {
 		if err := checkSysctl(name, s.Linux.Sysctl[name]); err != nil {
 			return err
 		}
-		kind := sysctlNamespace(name)
-		i := slices.IndexFunc(s.Linux.Namespaces, func(n specs.LinuxNamespace) bool { return n.Type == kind })
-		if i < 0 {
+		if kind := sysctlNamespace(name); !hasNamespace(s, kind) {
 			return invalidf("sysctl %s: it would be set for the host, whose %s namespace this is", name, kind)
 		}
 	}

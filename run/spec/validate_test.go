@@ -28,6 +28,21 @@ func TestValidate(t *testing.T) {
 		{"unknown", func(s *specs.Spec) { s.Linux.Namespaces[0].Type = "moon" }},
 		{"not absolute", func(s *specs.Spec) { s.Linux.Namespaces[0].Path = "x" }},
 		{"", func(s *specs.Spec) { s.Linux.Namespaces[0].Path = "/proc/1/ns/pid" }},
+		{"", func(s *specs.Spec) { s.Domainname = "example.org" }},
+		{"domain name", func(s *specs.Spec) { s.Domainname = "a b" }},
+		{"UTS", func(s *specs.Spec) {
+			s.Hostname, s.Domainname = "", "example.org"
+			dropNamespace(s, specs.UTSNamespace)
+		}},
+		{"", func(s *specs.Spec) { addDevice(s, 0, 0) }},
+		{"", func(s *specs.Spec) { addDevice(s, 1<<12-1, 1<<20-1) }},
+		{"device number", func(s *specs.Spec) { addDevice(s, 1<<12, 0) }},
+		{"device number", func(s *specs.Spec) { addDevice(s, 0, 1<<20) }},
+		{"device number", func(s *specs.Spec) { addDevice(s, -1, 0) }},
+		{"device number", func(s *specs.Spec) { addDevice(s, 0, -1) }},
+		{"", func(s *specs.Spec) { s.Linux.CgroupsPath = "/a/b" }},
+		{"cgroup path", func(s *specs.Spec) { s.Linux.CgroupsPath = "/a/../b" }},
+		{"cgroup path", func(s *specs.Spec) { s.Linux.CgroupsPath = "/a\x00" }},
 		{"no command", func(s *specs.Spec) { s.Process.Args = nil }},
 		{"NAME=VALUE", func(s *specs.Spec) { s.Process.Env = []string{"A"} }},
 		{"NAME=VALUE", func(s *specs.Spec) { s.Process.Env = []string{"=A"} }},
@@ -86,6 +101,10 @@ func TestValidate(t *testing.T) {
 	if err := Validate(nil); !errors.Is(err, ErrInvalid) {
 		t.Errorf("no spec at all: %v", err)
 	}
+}
+
+func addDevice(s *specs.Spec, major, minor int64) {
+	s.Linux.Devices = append(s.Linux.Devices, specs.LinuxDevice{Path: "/dev/x", Type: "b", Major: major, Minor: minor})
 }
 
 func dropNamespace(s *specs.Spec, t specs.LinuxNamespaceType) {

@@ -111,6 +111,7 @@ func TestParseMount(t *testing.T) {
 		"type=tmpfs,dst=/t":                                {Type: "tmpfs", Target: "/t"},
 		"type=tmpfs,dst=/t,tmpfs-size=0":                   {Type: "tmpfs", Target: "/t"},
 		"type=tmpfs,dst=/t,tmpfs-size=1m,tmpfs-mode=01777": {Type: "tmpfs", Target: "/t", Options: []string{"mode=1777", "size=1048576"}},
+		"type=tmpfs,dst=/t,tmpfs-mode=7777":                {Type: "tmpfs", Target: "/t", Options: []string{"mode=7777"}},
 		"type=tmpfs,dst=/t,ro":                             {Type: "tmpfs", Target: "/t", ReadOnly: true},
 	} {
 		if got, err := ParseMount(s); err != nil || !reflect.DeepEqual(got, want) {
@@ -173,14 +174,16 @@ func TestParseMountRefused(t *testing.T) {
 
 func TestParseTmpfs(t *testing.T) {
 	for s, want := range map[string]string{
-		"/t":                       "noexec nosuid nodev rprivate",
-		"/t:":                      "noexec nosuid nodev rprivate",
-		"/t:rw,size=1m":            "noexec nosuid nodev rprivate rw size=1m",
-		"/t:exec,size=50%":         "nosuid nodev rprivate exec size=50%",
-		"/t:suid,dev,exec,ro":      "rprivate suid dev exec ro",
-		"/t:size=1m,size=2M":       "noexec nosuid nodev rprivate size=2M",
-		"/t:mode=1777,uid=0,ro,rw": "noexec nosuid nodev rprivate mode=1777 uid=0 rw",
+		"/t":                          "noexec nosuid nodev rprivate",
+		"/t:":                         "noexec nosuid nodev rprivate",
+		"/t:rw,size=1m":               "noexec nosuid nodev rprivate rw size=1m",
+		"/t:mode=7777,uid=4294967294": "noexec nosuid nodev rprivate mode=7777 uid=4294967294",
+		"/t:exec,size=50%":            "nosuid nodev rprivate exec size=50%",
+		"/t:suid,dev,exec,ro":         "rprivate suid dev exec ro",
+		"/t:size=1m,size=2M":          "noexec nosuid nodev rprivate size=2M",
+		"/t:mode=1777,uid=0,ro,rw":    "noexec nosuid nodev rprivate mode=1777 uid=0 rw",
 		"/t:nr_inodes=1k,mpol=interleave:0-1,noatime,notmpcopyup": "noexec nosuid nodev rprivate nr_inodes=1k mpol=interleave:0-1 noatime notmpcopyup",
+		"/t:relatime,strictatime,private,nodiratime":              "noexec nosuid nodev strictatime private nodiratime",
 	} {
 		m, err := ParseTmpfs(s)
 		if err != nil || m.Type != "tmpfs" || m.Target != "/t" {
@@ -194,7 +197,7 @@ func TestParseTmpfs(t *testing.T) {
 	refused(t, ParseTmpfs, map[string]string{
 		"": "absolute", "t": "absolute", "/": "hide the root", "/t:size": "no valid size", "/t:size=": "no valid size",
 		"/t:size=1mb": "no valid size", "/t:size=-1": "no valid size", "/t:size=%": "no valid size", "/t:nr_inodes=5%": "no valid nr_inodes",
-		"/t:mode=9": "no valid mode", "/t:uid=root": "no valid uid", "/t:gid=4294967295": "no valid gid", "/t:mpol=a b": "no valid mpol",
+		"/t:mode=9": "no valid mode", "/t:mode=10000": "no valid mode", "/t:uid=root": "no valid uid", "/t:gid=4294967295": "no valid gid", "/t:mpol=a b": "no valid mpol",
 		"/t:fast": "unknown", "/t:,": "unknown", "/t:tmpcopyup": "not supported", "/t:rshared": "unknown", "/t:context=x": "unknown",
 	})
 }
