@@ -37,6 +37,7 @@ var packageMap = map[string]string{
 	"cache":           "cache/digest cache/flock x/sys",
 	"unpack/rootfs":   "x/sys",
 	"unpack":          "unpack/rootfs compress",
+	"unpack/manifest": "x/sys",
 	"image":           "cache/digest ggcr",
 	"image/registry":  "image cache/digest ggcr",
 	"image/archive":   "image cache/digest",
