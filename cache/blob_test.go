@@ -264,10 +264,14 @@ func TestPutKilled(t *testing.T) {
 func TestPutCancelled(t *testing.T) {
 	c := open(t)
 	ctx, cancel := context.WithCancel(t.Context())
+	left := 16 << 20 // For ever, but not for the disk.
 	err := c.Put(ctx, digest.FromBytes(nil), -1, func(context.Context) (io.ReadCloser, error) {
 		return io.NopCloser(readerFunc(func(p []byte) (int, error) {
 			cancel()
-			return len(p), nil // For ever.
+			if left -= len(p); left < 0 {
+				return 0, errors.New("read on after the end of the context")
+			}
+			return len(p), nil
 		})), nil
 	})
 	if !errors.Is(err, context.Canceled) {

@@ -155,6 +155,18 @@ func TestDiagnose(t *testing.T) {
 	}
 }
 
+// That plain http is spoken is no fault of a registry on this machine.
+func TestPlainHTTPFails(t *testing.T) {
+	broken := func(err error) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { refuse(w, err) })
+	}
+	w := &world{hosts: map[string]http.Handler{"https://127.0.0.1:5000": broken(http.ErrSchemeMismatch), "http://127.0.0.1:5000": broken(errors.New("broken"))}}
+	_, err := New(Options{Transport: w}).Resolve(t.Context(), parse(t, "127.0.0.1:5000/o/r:t"), amd64)
+	if _, ok := errors.AsType[*image.UnreachableError](err); !ok {
+		t.Errorf("%v", err)
+	}
+}
+
 // A registry on this machine may have its token service on any port of it.
 func TestLoopbackTokens(t *testing.T) {
 	for _, c := range []struct{ registry, service, redirect string }{
