@@ -3,7 +3,6 @@ package unpack
 import (
 	"archive/tar"
 	"fmt"
-	"io"
 	"io/fs"
 	"strings"
 
@@ -14,11 +13,14 @@ import (
 // parents exist, and nothing is created where something is.
 type sink interface {
 	Mkdir(name string) error
-	WriteFile(name string, r io.Reader, a rootfs.Attrs) error
+	WriteFile(name string, c *contents, a rootfs.Attrs) error
 	Symlink(target, name string, a rootfs.Attrs) error
 	Link(old, name string) error
 	Mknod(name string, n rootfs.Node, a rootfs.Attrs) error
-	RemoveAll(name string) error
+	Remove(name string) error    // anything but a directory
+	RemoveAll(name string) error // a directory
+	// Flush comes at the end of each layer: what was put off is done, or has failed.
+	Flush() error
 	// SetAttrs comes once for each directory, deepest first, when all layers are applied; "." is the root.
 	SetAttrs(name string, a rootfs.Attrs) error
 }
@@ -42,7 +44,7 @@ func newEngine(to sink, o Options) *engine {
 }
 
 // applier creates one entry at a place where nothing else is any more, but for a directory when a directory comes.
-type applier func(e *engine, at place, h *tar.Header, r io.Reader) error
+type applier func(e *engine, at place, h *tar.Header, c *contents) error
 
 // applierFor is the table of what each type of entry means; nil: unknown to us.
 func applierFor(flag byte) applier {
@@ -62,7 +64,7 @@ func applierFor(flag byte) applier {
 }
 
 // apply applies one entry of a layer.
-func (e *engine) apply(h *tar.Header, r io.Reader) error {
+func (e *engine) apply(h *tar.Header, c *contents) error {
 	if err := e.limits.entry(h); err != nil {
 		return err
 	}
@@ -96,7 +98,7 @@ func (e *engine) apply(h *tar.Header, r io.Reader) error {
 	if err != nil {
 		return err
 	}
-	return apply(e, at, h, r)
+	return apply(e, at, h, c)
 }
 
 // rootEntry applies an entry for the root itself. Only its attributes are the image's to choose: were "." a link, all that follows
@@ -113,7 +115,7 @@ func (e *engine) rootEntry(h *tar.Header) error {
 	return nil
 }
 
-func (e *engine) directory(at place, h *tar.Header, _ io.Reader) error {
+func (e *engine) directory(at place, h *tar.Header, _ *contents) error {
 	a, err := e.attrs(h)
 	if err != nil {
 		return err
@@ -128,7 +130,7 @@ func (e *engine) directory(at place, h *tar.Header, _ io.Reader) error {
 	return nil
 }
 
-func (e *engine) file(at place, h *tar.Header, r io.Reader) error {
+func (e *engine) file(at place, h *tar.Header, c *contents) error {
 	a, err := e.attrs(h)
 	if err != nil {
 		return err
@@ -138,10 +140,10 @@ func (e *engine) file(at place, h *tar.Header, r io.Reader) error {
 	}
 	e.stats.Bytes += h.Size
 	e.add(at, &node{})
-	return e.sink.WriteFile(at.path, r, a)
+	return e.sink.WriteFile(at.path, c, a)
 }
 
-func (e *engine) symlink(at place, h *tar.Header, _ io.Reader) error {
+func (e *engine) symlink(at place, h *tar.Header, _ *contents) error {
 	if err := e.limits.target(h.Linkname); err != nil {
 		return err
 	}
@@ -156,7 +158,7 @@ func (e *engine) symlink(at place, h *tar.Header, _ io.Reader) error {
 	return e.sink.Symlink(h.Linkname, at.path, a)
 }
 
-func (e *engine) hardLink(at place, h *tar.Header, _ io.Reader) error {
+func (e *engine) hardLink(at place, h *tar.Header, _ *contents) error {
 	target, err := e.find(h.Linkname)
 	if err != nil {
 		return err
@@ -206,7 +208,7 @@ func (e *engine) find(name string) (*node, error) {
 	return n, nil
 }
 
-func (e *engine) special(at place, h *tar.Header, _ io.Reader) error {
+func (e *engine) special(at place, h *tar.Header, _ *contents) error {
 	n, err := nodeOf(h)
 	if err != nil {
 		return err

@@ -2,6 +2,7 @@ package unpack
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"io"
 	"math/rand/v2"
@@ -41,7 +42,7 @@ func BenchmarkFlatten(b *testing.B) {
 			bench(b, layer, func(dir string) error {
 				z, err := Decompress(bytes.NewReader(data))
 				must(b, err)
-				_, err = flattenTo(b, dir, []Layer{{Open: func() (io.ReadCloser, error) { return z, nil }}}, Options{})
+				_, err = flattenTo(b, dir, []Layer{{Open: func(context.Context) (io.ReadCloser, error) { return z, nil }}}, Options{})
 				return err
 			})
 		})

@@ -9,6 +9,8 @@ import (
 
 	"github.com/klauspost/compress/gzip"
 	"github.com/klauspost/compress/zstd"
+
+	"github.com/umiak/umiak/unpack/inflate"
 )
 
 // maxZstdWindow is the history a zstd stream may ask us to keep in memory: zstd(1)'s own default limit (2^27), above what any
@@ -19,26 +21,75 @@ const maxZstdWindow = 128 << 20
 // Streams of several gzip members or zstd frames are one, as pigz, eStargz and zstd:chunked make them. Nothing is ever
 // run to decompress (CVE-2026-41567). Closing the result does not close r.
 func Decompress(r io.Reader) (io.ReadCloser, error) {
-	br := bufio.NewReaderSize(r, 256<<10)
-	head, err := br.Peek(512)
+	d, err := newDecoder(r, false)
+	if err != nil {
+		return nil, err
+	}
+	return readCloser{d}, nil
+}
+
+type readCloser struct{ *decoder }
+
+func (r readCloser) Close() error {
+	r.close()
+	return nil
+}
+
+// decoder is any of the decompressors.
+type decoder struct {
+	io.Reader
+	inflate *inflate.Reader // it, too, if it is our own
+	close   func()
+}
+
+// newDecoder decompresses gzip with the library if asked to, else with package inflate.
+func newDecoder(r io.Reader, library bool) (*decoder, error) {
+	head := bufio.NewReaderSize(r, sniffed) // not larger: reads that are go through it without a copy
+	magic, err := head.Peek(sniffed)
 	if err != nil && err != io.EOF {
 		return nil, err
 	}
-	switch format := sniff(head); format {
-	case "":
-		return io.NopCloser(br), nil
-	case "gzip":
-		return newGunzip(br)
-	case "zstd":
-		d, err := zstd.NewReader(br, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxWindow(maxZstdWindow))
+	nothing := func() {}
+	switch format := sniff(magic); {
+	case format == "":
+		return &decoder{head, nil, nothing}, nil
+	case format == "gzip" && library:
+		z, err := newGunzip(bufio.NewReaderSize(head, 256<<10))
+		return &decoder{z, nil, nothing}, err
+	case format == "gzip":
+		z := inflate.NewReader(head)
+		return &decoder{z, z, nothing}, nil
+	case format == "zstd":
+		z, err := zstd.NewReader(bufio.NewReaderSize(head, 256<<10), zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxWindow(maxZstdWindow))
 		if err != nil {
 			return nil, err
 		}
-		return d.IOReadCloser(), nil
+		return &decoder{z, nil, z.Close}, nil
 	default:
 		return nil, fmt.Errorf("the layer is compressed with %s; layers are gzip, zstd or not compressed", format)
 	}
 }
+
+// fill decompresses the next part of the stream into b. What was right comes along with an error.
+func (d *decoder) fill(b *block) ([]byte, error) {
+	if d.inflate != nil {
+		return d.inflate.Fill(&b.inflate)
+	}
+	if b.plain == nil {
+		b.plain = make([]byte, blockSize)
+	}
+	// Not io.ReadFull: io.ErrUnexpectedEOF from a cut stream must not look like its end.
+	n, err := 0, error(nil)
+	for n < len(b.plain) && err == nil {
+		var k int
+		k, err = d.Read(b.plain[n:])
+		n += k
+	}
+	return b.plain[:n], err
+}
+
+// sniffed is as much as sniff looks at.
+const sniffed = 512
 
 // sniff names the compression; "" is none.
 func sniff(head []byte) string {
@@ -76,7 +127,7 @@ type gunzip struct {
 	z  *gzip.Reader
 }
 
-func newGunzip(in *bufio.Reader) (io.ReadCloser, error) {
+func newGunzip(in *bufio.Reader) (io.Reader, error) {
 	z, err := gzip.NewReader(in)
 	if err != nil {
 		return nil, err
@@ -123,6 +174,3 @@ func (g *gunzip) next() error {
 		}
 	}
 }
-
-// Close has nothing to release; the library's would only repeat the last error.
-func (g *gunzip) Close() error { return nil }

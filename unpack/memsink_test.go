@@ -2,6 +2,7 @@ package unpack
 
 import (
 	"bytes"
+	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
@@ -69,8 +70,8 @@ func (m *memSink) Mkdir(name string) error {
 	return m.create(name, &memFile{record: record{Type: "d"}})
 }
 
-func (m *memSink) WriteFile(name string, r io.Reader, a rootfs.Attrs) error {
-	data, err := io.ReadAll(io.LimitReader(r, 1<<20))
+func (m *memSink) WriteFile(name string, c *contents, a rootfs.Attrs) error {
+	data, err := io.ReadAll(io.LimitReader(c, 1<<20))
 	if err != nil {
 		return err
 	}
@@ -104,8 +105,19 @@ func (m *memSink) Mknod(name string, n rootfs.Node, a rootfs.Attrs) error {
 	return m.create(name, f.set(typ, a))
 }
 
+func (m *memSink) Flush() error { return nil }
+
+func (m *memSink) Remove(name string) error {
+	if f := m.files[name]; f == nil || f.Type == "d" {
+		return fmt.Errorf("%w: removing %q", errSink, name)
+	}
+	m.files[name].names--
+	delete(m.files, name)
+	return nil
+}
+
 func (m *memSink) RemoveAll(name string) error {
-	if m.files[name] == nil || name == "." {
+	if f := m.files[name]; f == nil || f.Type != "d" || name == "." {
 		return fmt.Errorf("%w: removing %q", errSink, name)
 	}
 	for other, f := range m.files {
@@ -149,7 +161,7 @@ func (m *memSink) dump() map[string]record {
 func plain(layers ...[]byte) []Layer {
 	var out []Layer
 	for i, b := range layers {
-		out = append(out, Layer{Name: fmt.Sprint(i), Open: func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(b)), nil }})
+		out = append(out, Layer{Name: fmt.Sprint(i), Open: func(context.Context) (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(b)), nil }})
 	}
 	return out
 }
@@ -157,8 +169,8 @@ func plain(layers ...[]byte) []Layer {
 // discardSink keeps names but no contents.
 type discardSink struct{ *memSink }
 
-func (d discardSink) WriteFile(name string, r io.Reader, a rootfs.Attrs) error {
-	if _, err := io.Copy(io.Discard, r); err != nil {
+func (d discardSink) WriteFile(name string, c *contents, a rootfs.Attrs) error {
+	if _, err := io.Copy(io.Discard, c); err != nil {
 		return err
 	}
 	return d.create(name, (&memFile{}).set("f", a))

@@ -2,6 +2,7 @@ package unpack
 
 import (
 	"bytes"
+	"context"
 	"crypto/sha256"
 	"crypto/sha512"
 	"encoding/json"
@@ -172,7 +173,7 @@ func flattenLayout(t *testing.T, layout, dest string) (Stats, error) {
 		if !strings.Contains(d.MediaType, "tar") {
 			return Stats{}, fmt.Errorf("unknown media type %s", d.MediaType)
 		}
-		layers = append(layers, Layer{Name: d.Digest, Open: func() (io.ReadCloser, error) {
+		layers = append(layers, Layer{Name: d.Digest, Open: func(context.Context) (io.ReadCloser, error) {
 			data, err := blobs(d)
 			if err != nil {
 				return nil, err

@@ -182,5 +182,8 @@ func (e *engine) remove(n *node) error {
 	}
 	path := n.path()
 	delete(n.parent.dir.kids, n.name)
+	if n.dir == nil {
+		return e.sink.Remove(path)
+	}
 	return e.sink.RemoveAll(path)
 }

@@ -35,9 +35,12 @@ import (
 // Layer is one layer of an image.
 type Layer struct {
 	Name string // for messages: the digest
-	// Open gives the uncompressed tar. The reader must fail when the caller's context ends; an error that it returns at the end, such as
-	// a digest that is not the expected one, fails the unpacking.
-	Open func() (io.ReadCloser, error)
+	// Open gives the layer's tar, compressed or not. It may be called while layers before this one are still being unpacked. It
+	// and the reader must fail when the context ends. An error of the reader at its end fails the unpacking.
+	Open func(context.Context) (io.ReadCloser, error)
+	// Verify, if there is one, is written the uncompressed tar, in a goroutine of its own, and then closed: the place to check a
+	// digest. An error of either call fails the unpacking.
+	Verify io.WriteCloser
 }
 
 // Options bounds what an image may cost. A zero field stands for the default.
@@ -47,6 +50,8 @@ type Options struct {
 	MaxPath       int64 // bytes of a path or of a link's target. 4095, all that the kernel takes
 	MaxDepth      int64 // directories above one another: one descriptor each when a tree is removed. 512
 	MaxXattrBytes int64 // names and values of extended attributes of all entries. 64 MiB
+
+	LibraryGzip bool // decompress gzip with klauspost/compress, should our own decoder ever be in doubt
 }
 
 // Stats says what was done.
@@ -80,15 +85,19 @@ func Flatten(ctx context.Context, root *os.File, layers []Layer, opts Options) (
 	if err := dir.Prepare(); err != nil {
 		return Stats{}, err
 	}
-	stats, err := flatten(ctx, dir, layers, opts)
+	to := newWriters(dir, workers())
+	defer to.close()
+	stats, err := flatten(ctx, to, layers, opts)
 	stats.SkippedXattrs += dir.SkippedXattrs()
 	return stats, err
 }
 
 func flatten(ctx context.Context, to sink, layers []Layer, opts Options) (Stats, error) {
 	e := newEngine(to, opts.withDefaults())
-	for _, l := range layers {
-		if err := e.unpackLayer(ctx, l); err != nil {
+	ahead := newStreams(ctx, layers, opts)
+	defer ahead.stop()
+	for i, l := range layers {
+		if err := e.unpackLayer(ctx, ahead.stream(i)); err != nil {
 			return e.stats, fmt.Errorf("unpacking layer %s: %w", l.Name, err)
 		}
 		e.layer++
@@ -99,27 +108,25 @@ func flatten(ctx context.Context, to sink, layers []Layer, opts Options) (Stats,
 	return e.stats, nil
 }
 
-func (e *engine) unpackLayer(ctx context.Context, l Layer) (err error) {
-	src, err := l.Open()
+func (e *engine) unpackLayer(ctx context.Context, s *stream) error {
+	src := &source{ctx: ctx, stream: s}
+	r := e.limits.reader(src)
+	err := e.unpackTar(ctx, tar.NewReader(r), src)
+	// What went wrong in what the sink had put off came first.
+	if ferr := e.sink.Flush(); ferr != nil {
+		return ferr
+	}
 	if err != nil {
 		return err
 	}
-	// Decompressing runs ahead in a goroutine of its own. It is stopped before src is closed: not every reader can take both at once.
-	ahead := readAhead(ctx, src)
-	defer func() {
-		ahead.stop()
-		err = errors.Join(err, src.Close())
-	}()
-	r := e.limits.reader(ahead)
-	if err := e.unpackTar(ctx, tar.NewReader(r)); err != nil {
+	// What follows the end of the archive is padding, as a rule. It must be read: only at its end is it known to be the right one.
+	if _, err := io.Copy(io.Discard, r); err != nil {
 		return err
 	}
-	// What follows the end of the archive is padding, as a rule. It must be read: only at its end does a reader know its digest.
-	_, err = io.Copy(io.Discard, r)
-	return err
+	return s.verified()
 }
 
-func (e *engine) unpackTar(ctx context.Context, tr *tar.Reader) error {
+func (e *engine) unpackTar(ctx context.Context, tr *tar.Reader, src *source) error {
 	for {
 		h, err := tr.Next()
 		if err == io.EOF {
@@ -131,7 +138,7 @@ func (e *engine) unpackTar(ctx context.Context, tr *tar.Reader) error {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		if err := e.apply(h, tr); err != nil {
+		if err := e.apply(h, newContents(h, tr, src)); err != nil {
 			return fmt.Errorf("entry %s: %w", quote(h.Name), err)
 		}
 	}

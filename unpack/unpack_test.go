@@ -20,7 +20,7 @@ import (
 
 // reading makes a layer of a reader and tells whether it was closed.
 func reading(r io.Reader, closed *int) Layer {
-	return Layer{Name: "sha256:cafe", Open: func() (io.ReadCloser, error) {
+	return Layer{Name: "sha256:cafe", Open: func(context.Context) (io.ReadCloser, error) {
 		return struct {
 			io.Reader
 			io.Closer
@@ -49,12 +49,12 @@ func TestDrain(t *testing.T) {
 
 func TestOpenAndCloseErrors(t *testing.T) {
 	broken := errors.New("broken")
-	_, err := flatten(t.Context(), newMemSink(), []Layer{{Open: func() (io.ReadCloser, error) { return nil, broken }}}, Options{})
+	_, err := flatten(t.Context(), newMemSink(), []Layer{{Open: func(context.Context) (io.ReadCloser, error) { return nil, broken }}}, Options{})
 	if !errors.Is(err, broken) {
 		t.Errorf("open: %v", err)
 	}
 	layer := tarOf(t, nil)
-	_, err = flatten(t.Context(), newMemSink(), []Layer{{Open: func() (io.ReadCloser, error) {
+	_, err = flatten(t.Context(), newMemSink(), []Layer{{Open: func(context.Context) (io.ReadCloser, error) {
 		return struct {
 			io.Reader
 			io.Closer

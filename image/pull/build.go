@@ -63,7 +63,7 @@ func Flatten(ctx context.Context, img *image.Image, o Options, rootfs *os.File) 
 func (b *builder) run(ctx context.Context, rootfs *os.File) error {
 	ctx, b.cancel = context.WithCancelCause(ctx)
 	defer b.cancel(nil)
-	layers := b.plan(ctx)
+	layers := b.plan()
 
 	b.Meter.enter(PhaseDownloading)
 	var workers sync.WaitGroup
@@ -87,7 +87,7 @@ func (b *builder) run(ctx context.Context, rootfs *os.File) error {
 }
 
 // plan lists the blobs, each once, and the layers, in order.
-func (b *builder) plan(ctx context.Context) []unpack.Layer {
+func (b *builder) plan() []unpack.Layer {
 	var layers []unpack.Layer
 	byDigest := make(map[digest.Digest]*blob)
 	for _, l := range b.img.Layers {
@@ -104,8 +104,9 @@ func (b *builder) plan(ctx context.Context) []unpack.Layer {
 			}
 		}
 		layers = append(layers, unpack.Layer{
-			Name: l.Digest.String(),
-			Open: func() (io.ReadCloser, error) { return b.open(ctx, bl) },
+			Name:   l.Digest.String(),
+			Open:   func(ctx context.Context) (io.ReadCloser, error) { return b.open(ctx, bl) },
+			Verify: newDiffID(l.DiffID, b.Meter),
 		})
 	}
 	b.Meter.expectLayers(len(layers))
@@ -179,8 +180,7 @@ func (c *counter) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// open waits for a blob and returns the tar inside, which fails at its end if it
-// is not the one that the config promises.
+// open waits for a blob and returns what is in it.
 func (b *builder) open(ctx context.Context, bl *blob) (io.ReadCloser, error) {
 	select {
 	case <-bl.ready:
@@ -197,50 +197,23 @@ func (b *builder) open(ctx context.Context, bl *blob) (io.ReadCloser, error) {
 	if err != nil {
 		return nil, err
 	}
-	tar, err := unpack.Decompress(&cancellable{ctx, f})
-	if err != nil {
-		f.Close()
-		return nil, err
-	}
-	return &layerReader{Reader: digest.NewReader(tar, bl.DiffID, -1), tar: tar, file: f, meter: b.Meter}, nil
+	return &cancellable{ctx, f}, nil
 }
 
 // last tells whether all is downloaded.
 func (b *builder) last(bl *blob) bool { return bl == b.blobs[len(b.blobs)-1] }
 
-type layerReader struct {
-	io.Reader
-	tar   io.Closer
-	file  io.Closer
-	meter *Meter
-	ended bool
-}
-
-func (l *layerReader) Read(p []byte) (int, error) {
-	n, err := l.Reader.Read(p)
-	if err == io.EOF && !l.ended {
-		l.ended = true
-		l.meter.layerDone()
-	}
-	if errors.Is(err, digest.ErrMismatch) {
-		err = fmt.Errorf("what is in it is not what the image's config says: %w", err)
-	}
-	return n, err
-}
-
-func (l *layerReader) Close() error { return errors.Join(l.tar.Close(), l.file.Close()) }
-
 // cancellable ends reading when nobody wants the result any more.
 type cancellable struct {
 	ctx context.Context
-	r   io.Reader
+	*os.File
 }
 
 func (c *cancellable) Read(p []byte) (int, error) {
 	if c.ctx.Err() != nil {
 		return 0, context.Cause(c.ctx)
 	}
-	return c.r.Read(p)
+	return c.File.Read(p)
 }
 
 // makeDir makes a directory below dir and opens it, by descriptor.

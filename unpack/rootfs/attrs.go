@@ -7,18 +7,28 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// setFile gives an open file what Create has not given it. setDir is for directories.
+func (d *Dir) setFile(fd int, a Attrs) error {
+	return d.setOpen(fd, a, !d.owned(a), d.chmodNeeded(a))
+}
+
 // setOpen gives an open file or directory its attributes, but for the times.
 //
 // The order matters: chown(2) drops security.capability and the setuid bits, so both come after it; writing an ACL changes the mode, so
 // the mode comes after the extended attributes.
-func (d *Dir) setOpen(fd int, a Attrs) error {
-	if err := unix.Fchown(fd, int(a.UID), int(a.GID)); err != nil {
-		return fmt.Errorf("changing its owner to %d:%d: %w", a.UID, a.GID, err)
+func (d *Dir) setOpen(fd int, a Attrs, chown, chmod bool) error {
+	if chown {
+		if err := unix.Fchown(fd, int(a.UID), int(a.GID)); err != nil {
+			return fmt.Errorf("changing its owner to %d:%d: %w", a.UID, a.GID, err)
+		}
 	}
 	for _, x := range a.Xattrs {
 		if err := d.xattr(x.Name, unix.Fsetxattr(fd, x.Name, x.Value, 0)); err != nil {
 			return err
 		}
+	}
+	if !chmod {
+		return nil
 	}
 	return unix.Fchmod(fd, a.Mode&0o7777)
 }
@@ -27,8 +37,10 @@ func (d *Dir) setOpen(fd int, a Attrs) error {
 // kernel 6.6 and no call sets attributes through O_PATH before 6.13, but both may be had through the descriptor's name in /proc.
 func (d *Dir) setClosed(parent int, base string, a Attrs, chmod bool) error {
 	if !chmod && len(a.Xattrs) == 0 {
-		if err := unix.Fchownat(parent, base, int(a.UID), int(a.GID), unix.AT_SYMLINK_NOFOLLOW); err != nil {
-			return err
+		if !d.owned(a) {
+			if err := unix.Fchownat(parent, base, int(a.UID), int(a.GID), unix.AT_SYMLINK_NOFOLLOW); err != nil {
+				return err
+			}
 		}
 		return setTimes(parent, base, a)
 	}
@@ -61,7 +73,7 @@ func (d *Dir) xattr(name string, err error) error {
 	case nil:
 		return nil
 	case unix.ENOTSUP, unix.EPERM:
-		d.skipped++
+		d.skipped.Add(1)
 		return nil
 	}
 	return fmt.Errorf("setting attribute %q: %w", name, err)
@@ -69,8 +81,16 @@ func (d *Dir) xattr(name string, err error) error {
 
 // setTimes sets both times: an image has no use for the time of last access, and equal trees should be equal.
 func setTimes(parent int, base string, a Attrs) error {
-	ts := unix.Timespec{Sec: a.ModTime.Unix(), Nsec: int64(a.ModTime.Nanosecond())}
-	return unix.UtimesNanoAt(parent, base, []unix.Timespec{ts, ts}, unix.AT_SYMLINK_NOFOLLOW)
+	ts, err := timespecs(a)
+	if err != nil {
+		return err
+	}
+	return unix.UtimesNanoAt(parent, base, ts[:], unix.AT_SYMLINK_NOFOLLOW)
+}
+
+func timespecs(a Attrs) ([2]unix.Timespec, error) {
+	ts, err := unix.TimeToTimespec(a.ModTime) // 32 bits may not hold it
+	return [2]unix.Timespec{ts, ts}, err
 }
 
 func procPath(fd int) string { return "/proc/self/fd/" + strconv.Itoa(fd) }

@@ -9,7 +9,10 @@ import (
 // maxLinks is how many symbolic links one look-up may follow: path_resolution(7)'s figure.
 const maxLinks = 40
 
-// lookup opens with O_PATH what name means beneath root, all links followed, never leaving root. flags may hold O_DIRECTORY.
+// noLinks makes a look-up fail with ELOOP if a link is on the way. It is a bit that no flag of open(2) has.
+const noLinks = 1 << 30
+
+// lookup opens with O_PATH what name means beneath root, all links followed, never leaving root. flags may hold O_DIRECTORY and noLinks.
 type lookup func(root int, name string, flags int) (int, error)
 
 // kernelOrWalker tries openat2 once. Container engines' seccomp profiles answer EPERM, old ones and kernels before 5.6 ENOSYS.
@@ -30,8 +33,11 @@ func byKernel(root int, name string, flags int) (int, error) {
 		name = "."
 	}
 	how := unix.OpenHow{
-		Flags:   uint64(unix.O_PATH | unix.O_CLOEXEC | flags),
+		Flags:   uint64(unix.O_PATH | unix.O_CLOEXEC | flags&^noLinks),
 		Resolve: unix.RESOLVE_IN_ROOT | unix.RESOLVE_NO_MAGICLINKS,
+	}
+	if flags&noLinks != 0 {
+		how.Resolve |= unix.RESOLVE_NO_SYMLINKS
 	}
 	// openat2(2): EAGAIN when a rename somewhere in the system made it unsure whether ".." left the root. Somebody who
 	// renames all the time could keep us here, the walker needs no such luck.
@@ -47,6 +53,9 @@ func byKernel(root int, name string, flags int) (int, error) {
 func byWalker(root int, name string, flags int) (int, error) {
 	w := newWalk(root, name)
 	defer w.close()
+	if flags&noLinks != 0 {
+		w.links = maxLinks
+	}
 	if err := w.run(); err != nil {
 		return -1, err
 	}

@@ -4,11 +4,21 @@ import "golang.org/x/sys/unix"
 
 // RemoveAll removes name and, if it is a directory, all that is in it. Nothing there is no error. No link is followed.
 func (d *Dir) RemoveAll(name string) error {
-	parent, base, err := d.parent(name)
+	return d.remove(name, removeAt)
+}
+
+// Remove removes name, which is no directory.
+func (d *Dir) Remove(name string) error {
+	return d.remove(name, func(parent int, base string) error { return unix.Unlinkat(parent, base, 0) })
+}
+
+func (d *Dir) remove(name string, remove func(parent int, base string) error) error {
+	p, base, err := d.parent(name)
 	if err == nil {
-		err = removeAt(parent, base)
+		err = remove(p.fd, base)
+		p.release()
 	}
-	d.forget()
+	d.parents.forget(name)
 	if err == unix.ENOENT {
 		err = nil
 	}

@@ -16,21 +16,20 @@ import (
 	"io/fs"
 	"os"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
 )
 
-// Dir is an open directory. It remembers the last parent it opened, so it belongs to one goroutine at a time.
+// Dir is an open directory. It belongs to one goroutine at a time, but the Files it gives out may each go to another.
 type Dir struct {
 	root    int
 	lookup  lookup
+	parents parents
 	buf     []byte
-	skipped int
-
-	// The remembered parent: entries of an archive come directory by directory, so most of them need no look-up at all.
-	parentName string
-	parentFd   int // -1: none
+	born    *born
+	skipped atomic.Int64
 }
 
 // Attrs is what a file has besides its contents.
@@ -83,17 +82,17 @@ func New(f *os.File) (*Dir, error) {
 }
 
 func newDir(fd int, l lookup) *Dir {
-	return &Dir{root: fd, lookup: l, parentFd: -1}
+	return &Dir{root: fd, lookup: l}
 }
 
-// Close releases the descriptors.
+// Close releases the descriptors, but for those of Files not yet closed.
 func (d *Dir) Close() error {
-	d.forget()
+	d.parents.forget("")
 	return unix.Close(d.root)
 }
 
 // SkippedXattrs counts the extended attributes that the file system or our privilege refused so far.
-func (d *Dir) SkippedXattrs() int { return d.skipped }
+func (d *Dir) SkippedXattrs() int { return int(d.skipped.Load()) }
 
 // Resolve returns the absolute path inside the root that name means, every symbolic link resolved; components which do not exist
 // are kept as they are. The answer is a string and as such only true while nobody changes the tree.
@@ -155,32 +154,6 @@ func (d *Dir) ReadFile(name string, limit int64) ([]byte, error) {
 		return nil, fmt.Errorf("reading %q: larger than %d bytes", name, limit)
 	}
 	return data, nil
-}
-
-// parent returns the open directory that name's last component is in, and that component. The descriptor stays ours.
-func (d *Dir) parent(name string) (int, string, error) {
-	dir, base := split(name)
-	if base == "" || base == "." || base == ".." {
-		return -1, "", unix.EINVAL
-	}
-	if d.parentFd >= 0 && d.parentName == dir {
-		return d.parentFd, base, nil
-	}
-	fd, err := d.lookup(d.root, dir, unix.O_DIRECTORY)
-	if err != nil {
-		return -1, "", err
-	}
-	d.forget()
-	d.parentName, d.parentFd = dir, fd
-	return fd, base, nil
-}
-
-// forget drops the remembered parent. Every removal calls it: the directory itself, one above it or a link on the way to it may be gone.
-func (d *Dir) forget() {
-	if d.parentFd >= 0 {
-		unix.Close(d.parentFd)
-		d.parentFd = -1
-	}
 }
 
 func split(name string) (dir, base string) {

@@ -11,7 +11,7 @@ import (
 const copySize = 256 << 10
 
 // Prepare makes an empty directory ready to be filled as root: nobody else may look in before the attributes are right, and
-// nothing set on it may be inherited by what is created inside.
+// nothing set on it may be inherited by what is created inside. From then on the Dir relies on having made all that is there.
 func (d *Dir) Prepare() error {
 	fd, err := openat(d.root, ".", unix.O_RDONLY|unix.O_DIRECTORY, 0)
 	if err != nil {
@@ -35,82 +35,73 @@ func (d *Dir) Prepare() error {
 	if err := unix.Fremovexattr(fd, "system.posix_acl_default"); err != nil && err != unix.ENODATA && err != unix.ENOTSUP {
 		return fail("removing the default ACL of", ".", err)
 	}
-	return fail("preparing", ".", unix.Fchmod(fd, 0o700))
+	if err := unix.Fchmod(fd, 0o700); err != nil {
+		return fail("preparing", ".", err)
+	}
+	d.born, err = probe(fd)
+	return fail("preparing", ".", err)
 }
 
-// Mkdir makes a directory that is ours alone; SetAttrs gives it its own attributes once it is full.
+// dirMode is what directories are made with: what most of them shall have. Nobody else comes past the root until it gets its own mode.
+const dirMode = 0o755
+
+// Mkdir makes a directory; SetAttrs gives it its own attributes once it is full.
 func (d *Dir) Mkdir(name string) error {
-	parent, base, err := d.parent(name)
-	if err == nil {
-		err = unix.Mkdirat(parent, base, 0o700)
+	p, base, err := d.parent(name)
+	if err != nil {
+		return fail("making directory", name, err)
 	}
-	return fail("making directory", name, err)
+	defer p.release()
+	mode := uint32(0o700)
+	if d.born != nil {
+		mode = dirMode
+	}
+	return fail("making directory", name, unix.Mkdirat(p.fd, base, mode))
 }
 
 // WriteFile creates a regular file; one of that name, of whatever type, is an error.
 func (d *Dir) WriteFile(name string, r io.Reader, a Attrs) error {
-	parent, base, err := d.parent(name)
+	f, err := d.File(name, a)
 	if err != nil {
-		return fail("creating", name, err)
+		return err
 	}
-	// O_EXCL refuses links, devices and fifos alike: nothing that exists is ever opened for writing.
-	fd, err := openat(parent, base, unix.O_CREAT|unix.O_EXCL|unix.O_WRONLY|unix.O_NOFOLLOW, 0o600)
-	if err != nil {
-		return fail("creating", name, err)
+	if err = f.Create(); err == nil {
+		err = d.copy(f, r)
+		f.fail(err)
 	}
-	err = d.copy(fd, r)
-	if err == nil {
-		err = d.setOpen(fd, a)
-	}
-	if err == nil {
-		err = setTimes(parent, base, a)
-	}
-	if cerr := unix.Close(fd); err == nil {
+	if cerr := f.Close(); err == nil {
 		err = cerr
 	}
-	return fail("writing", name, err)
+	return err
 }
 
-func (d *Dir) copy(fd int, r io.Reader) error {
+func (d *Dir) copy(f *File, r io.Reader) error {
 	if d.buf == nil {
 		d.buf = make([]byte, copySize)
 	}
 	for {
 		n, err := r.Read(d.buf)
-		if werr := writeAll(fd, d.buf[:n]); werr != nil {
+		if _, werr := f.Write(d.buf[:n]); werr != nil {
 			return werr
 		}
 		if err == io.EOF {
 			return nil
 		}
 		if err != nil {
-			return err
+			return fail("writing", f.name, err)
 		}
 	}
-}
-
-func writeAll(fd int, b []byte) error {
-	for len(b) > 0 {
-		n, err := unix.Write(fd, b)
-		if err == unix.EINTR {
-			continue
-		}
-		if err != nil {
-			return err
-		}
-		b = b[n:]
-	}
-	return nil
 }
 
 // Symlink creates a symbolic link; target is text and not looked at. The link's mode is always 0777 (symlink(7)).
 func (d *Dir) Symlink(target, name string, a Attrs) error {
-	parent, base, err := d.parent(name)
-	if err == nil {
-		err = unix.Symlinkat(target, parent, base)
+	p, base, err := d.parent(name)
+	if err != nil {
+		return fail("creating symbolic link", name, err)
 	}
-	if err == nil {
-		err = d.setClosed(parent, base, a, false)
+	defer p.release()
+	if err = unix.Symlinkat(target, p.fd, base); err == nil {
+		err = d.setClosed(p.fd, base, a, false)
 	}
 	return fail("creating symbolic link", name, err)
 }
@@ -124,12 +115,13 @@ func (d *Dir) Mknod(name string, n Node, a Attrs) error {
 	case fs.ModeDevice | fs.ModeCharDevice:
 		typ = unix.S_IFCHR
 	}
-	parent, base, err := d.parent(name)
-	if err == nil {
-		err = unix.Mknodat(parent, base, typ|0o600, int(unix.Mkdev(n.Major, n.Minor)))
+	p, base, err := d.parent(name)
+	if err != nil {
+		return fail("creating special file", name, err)
 	}
-	if err == nil {
-		err = d.setClosed(parent, base, a, true)
+	defer p.release()
+	if err = unix.Mknodat(p.fd, base, typ|0o600, int(unix.Mkdev(n.Major, n.Minor))); err == nil {
+		err = d.setClosed(p.fd, base, a, true)
 	}
 	return fail("creating special file", name, err)
 }
@@ -137,38 +129,47 @@ func (d *Dir) Mknod(name string, n Node, a Attrs) error {
 // Link gives the file old a second name. Neither last component is followed: a link to a symbolic link is a second name of that
 // link, where following it would reach what it points to (CVE-2026-50163 and its like).
 func (d *Dir) Link(old, name string) error {
-	parent, base, err := d.parent(name)
+	to, base, err := d.parent(name)
 	if err != nil {
 		return fail("linking", name, err)
 	}
-	from, oldBase := split(old)
-	source := parent
-	if from != d.parentName {
-		if source, err = d.lookup(d.root, from, unix.O_DIRECTORY); err != nil {
-			return fail("linking to", old, err)
-		}
-		defer unix.Close(source)
+	defer to.release()
+	from, oldBase, err := d.parent(old)
+	if err != nil {
+		return fail("linking to", old, err)
 	}
-	return fail("linking", name, unix.Linkat(source, oldBase, parent, base, 0))
+	defer from.release()
+	return fail("linking", name, unix.Linkat(from.fd, oldBase, to.fd, base, 0))
 }
 
 // SetAttrs gives a directory its attributes; "." is the root itself. To be called deepest first: what is created in a directory
 // changes its time, and a mode may lock out whoever is not root.
 func (d *Dir) SetAttrs(name string, a Attrs) error {
-	parent, base, err := d.root, ".", error(nil)
+	dir, base := d.root, "."
 	if name != "." {
-		parent, base, err = d.parent(name)
+		p, last, err := d.parent(name)
+		if err != nil {
+			return fail("setting the attributes of", name, err)
+		}
+		defer p.release()
+		dir, base = p.fd, last
 	}
-	if err != nil {
+	if err := d.setDir(dir, base, a); err != nil {
 		return fail("setting the attributes of", name, err)
 	}
-	fd, err := openat(parent, base, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW, 0)
+	return fail("setting the times of", name, setTimes(dir, base, a))
+}
+
+// setDir spares what Mkdir has already given.
+func (d *Dir) setDir(dir int, base string, a Attrs) error {
+	made := d.born != nil && base != "."
+	if made && d.owned(a) && len(a.Xattrs) == 0 && a.Mode == dirMode&d.born.mode {
+		return nil
+	}
+	fd, err := openat(dir, base, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW, 0)
 	if err != nil {
-		return fail("setting the attributes of", name, err)
+		return err
 	}
 	defer unix.Close(fd)
-	if err := d.setOpen(fd, a); err != nil {
-		return fail("setting the attributes of", name, err)
-	}
-	return fail("setting the times of", name, setTimes(parent, base, a))
+	return d.setOpen(fd, a, !made || !d.owned(a), true)
 }
