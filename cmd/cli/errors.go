@@ -101,6 +101,9 @@ func explain(err error) (hints []string, code int) {
 	if e, ok := errors.AsType[usageError](err); ok {
 		return []string{"see '" + e.command.CommandPath() + " --help'"}, code
 	}
+	if e, ok := errors.AsType[*image.RegistryError](err); ok && e.Hint != "" {
+		return []string{e.Hint}, code
+	}
 	for _, r := range remedies {
 		if r.applies(err) {
 			return []string{r.hint}, code
@@ -138,7 +141,7 @@ var remedies = []struct {
 }{
 	{is(pull.ErrNotCached), "pull it first: umiak pull IMAGE, or leave out --offline and --pull=never"},
 	{is(image.ErrNotFound), "check the spelling and the tag; a private image looks the same to a client without credentials"},
-	{is(image.ErrUnauthorized), "log in with 'docker login', or put the credentials into ~/.docker/config.json"},
+	{is(image.ErrUnauthorized), "log in with 'docker login', or put the credentials into docker's config.json ($DOCKER_CONFIG, else ~/.docker)"},
 	{as[*image.PlatformError], "choose one of them with --platform"},
 	{is(digest.ErrMismatch), "the registry, or something between, changed the content; nothing of it was kept: try again"},
 	{as[*image.UnreachableError], "check the network; a cached image runs without it: --offline"},

@@ -118,7 +118,8 @@ func (a *App) removeImages(c *cobra.Command, p image.Platform, names []string) e
 	}
 	defer ca.Close()
 	var failed []error
-	for _, name := range names {
+	slices.Sort(names) // 'images -q' prints the digest of two tags of one image twice
+	for _, name := range slices.Compact(names) {
 		if err := a.removeImage(c.Context(), ca, name, p); err != nil {
 			failed = append(failed, err)
 		}
