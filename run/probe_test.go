@@ -66,6 +66,8 @@ func probe(what string, args []string) {
 	switch what {
 	case "look":
 		json.NewEncoder(os.Stdout).Encode(look(args))
+	case "facts":
+		printFacts(args[0])
 	case "exit":
 		n, _ := strconv.Atoi(args[0])
 		os.Exit(n)

@@ -49,7 +49,10 @@ func (k *compiler) rootfs() {
 // newFS makes a new file system, not yet visible anywhere, and returns its descriptor.
 func (k *compiler) newFS(fstype, name string, params []string, attrs uint64, shown string) Slot {
 	fs := k.save(k.do("fsopen", unix.SYS_FSOPEN, text(fstype), named(unix.FSOPEN_CLOEXEC, "CLOEXEC")), "fs")
-	for _, p := range append([]string{"source=" + fstype}, params...) {
+	if !slices.ContainsFunc(params, func(p string) bool { return strings.HasPrefix(p, "source=") }) {
+		params = append([]string{"source=" + fstype}, params...)
+	}
+	for _, p := range params {
 		key, value, pair := strings.Cut(p, "=")
 		if pair {
 			k.do("fsconfig", unix.SYS_FSCONFIG, k.slot(fs), named(unix.FSCONFIG_SET_STRING, "SET_STRING"), text(key), text(value), num(0))
@@ -103,7 +106,8 @@ func (k *compiler) mounts() {
 			k.attach(k.host(k.Terminal.MountFd, "devpts"), k.mountpoint(m.Destination, false))
 		case slices.Contains([]string{"proc", "tmpfs", "devpts", "mqueue", "sysfs"}, m.Type):
 			// A new file system is looked up in no path, and /proc is known to be one (CVE-2025-52881).
-			k.place(k.newFS(m.Type, m.Type, o.data, o.attrs, o.shown()), m.Destination)
+			params := append([]string{"source=" + cmpOr(m.Source, m.Type)}, o.data...)
+			k.place(k.newFS(m.Type, m.Type, params, o.attrs, o.shown()), m.Destination)
 			k.mustBePlain(m)
 		default:
 			k.err = fmt.Errorf("mounting %s: type %q is not supported", m.Destination, m.Type)

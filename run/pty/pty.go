@@ -27,7 +27,7 @@ func Open() (*Pair, error) {
 		return nil, fmt.Errorf("making a devpts: %w", err)
 	}
 	defer unix.Close(fs)
-	for _, p := range [][2]string{{"ptmxmode", "0666"}, {"mode", "0620"}, {"gid", "5"}} {
+	for _, p := range [][2]string{{"source", "devpts"}, {"ptmxmode", "0666"}, {"mode", "0620"}, {"gid", "5"}} {
 		if err := unix.FsconfigSetString(fs, p[0], p[1]); err != nil {
 			return nil, fmt.Errorf("making a devpts with %s=%s: %w", p[0], p[1], err)
 		}
