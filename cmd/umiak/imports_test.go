@@ -41,7 +41,7 @@ var packageMap = map[string]string{
 	"image":           "cache/digest ggcr",
 	"image/registry":  "image cache/digest ggcr",
 	"image/archive":   "image cache/digest",
-	"image/pull":      "image cache cache/digest unpack unpack/rootfs",
+	"image/pull":      "image cache cache/digest unpack unpack/manifest",
 	"run/spec":        "runtime-spec",
 	"run/child":       "runtime-spec x/sys",
 	"run/cgroup":      "runtime-spec x/sys",

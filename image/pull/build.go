@@ -37,12 +37,15 @@ type blob struct {
 	err     error
 }
 
-// build fills an empty root directory.
+// build fills an empty root directory, and writes down with what.
 func (b *builder) build(ctx context.Context, dir *os.File) error {
 	rootfs, err := makeDir(dir, RootFS)
 	if err == nil {
 		defer rootfs.Close()
 		err = b.run(ctx, rootfs)
+	}
+	if err == nil {
+		err = writeManifest(ctx, dir, rootfs)
 	}
 	b.err = err
 	return err
@@ -221,9 +224,5 @@ func makeDir(dir *os.File, name string) (*os.File, error) {
 	if err := syscall.Mkdirat(int(dir.Fd()), name, 0o755); err != nil {
 		return nil, &os.PathError{Op: "mkdirat", Path: name, Err: err}
 	}
-	fd, err := syscall.Openat(int(dir.Fd()), name, syscall.O_RDONLY|syscall.O_DIRECTORY|syscall.O_NOFOLLOW|syscall.O_CLOEXEC, 0)
-	if err != nil {
-		return nil, &os.PathError{Op: "openat", Path: name, Err: err}
-	}
-	return os.NewFile(uintptr(fd), name), nil
+	return openIn(dir, name, syscall.O_RDONLY|syscall.O_DIRECTORY)
 }
