@@ -190,7 +190,7 @@ func (k *compiler) has(t specs.LinuxNamespaceType) bool {
 }
 
 // begin names the step that the following calls belong to.
-func (k *compiler) begin(format string, a ...any) { k.step = fmt.Sprintf(format, a...) }
+func (k *compiler) begin(format string, a ...any) { k.step = printable(fmt.Sprintf(format, a...)) }
 
 // do appends a call that must succeed and returns it for amendment.
 func (k *compiler) do(name string, nr uintptr, args ...Arg) *Op {
@@ -203,6 +203,7 @@ func (o *Op) allow(e ...syscall.Errno) *Op { o.Allow = e; return o }
 
 // save gives a call's result a name; equal names are told apart by a number.
 func (k *compiler) save(o *Op, name string) Slot {
+	name = printable(name)
 	unique := name
 	for i := 2; slices.Contains(k.list.Slots, unique); i++ {
 		unique = fmt.Sprint(name, i)

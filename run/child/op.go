@@ -205,6 +205,15 @@ func (e *Error) Error() string {
 
 func (e *Error) Unwrap() error { return e.Errno }
 
+// printable shows what would act on a terminal: a list is printed, and an image names directories.
+func printable(s string) string {
+	if strings.ContainsFunc(s, func(r rune) bool { return !strconv.IsPrint(r) }) {
+		s = strconv.Quote(s)
+		return s[1 : len(s)-1]
+	}
+	return s
+}
+
 // reason is what an errno means for this call, where its own text would mislead.
 func (o Op) reason(e syscall.Errno) string {
 	switch {
