@@ -3,6 +3,7 @@ package spec
 import (
 	"encoding/csv"
 	"io"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -185,10 +186,8 @@ func (p *mountParser) setType(value string) error {
 }
 
 func oneOf(key, value string, want ...string) error {
-	for _, w := range want {
-		if value == w {
-			return nil
-		}
+	if slices.Contains(want, value) {
+		return nil
 	}
 	return invalidf("%s=%s: want %s", key, value, strings.Join(want, ", "))
 }

@@ -92,6 +92,13 @@ func TestOptions(t *testing.T) {
 		}, env, "HOSTNAME=3f4ff3ca0b1e container=umiak B=2"},
 		{"--unsetenv-all", func(i *Image, o *Options) { o.Env, o.Environment.UnsetAll = []string{"B=2"}, true }, env, "B=2"},
 
+		{"--dns", func(i *Image, o *Options) {
+			o.DNS = DNS{[]string{"1.1.1.1", "::1"}, []string{"a_b.example.org", "."}, []string{"ndots:2", "no-tld-query"}}
+		}, func(s *specs.Spec) any { return s != nil }, true},
+		{"the bounds of limits", func(i *Image, o *Options) {
+			o.Resources = Resources{MemoryReservation: new(int64(minMemory)), MemorySwappiness: new(int64(100)), BlkioWeight: 1000, BlkioWeightDevice: []Throttle{{8, 0, 1000}, {8, 16, 10}}}
+		}, func(s *specs.Spec) any { return *s.Linux.Resources.Memory.Swappiness }, uint64(100)},
+
 		{"--umask", func(i *Image, o *Options) { o.Umask = new(uint32(0o77)) }, func(s *specs.Spec) any { return *s.Process.User.Umask }, uint32(0o77)},
 		{"no --umask", func(i *Image, o *Options) {}, func(s *specs.Spec) any { return s.Process.User.Umask == nil }, true},
 		{"--oom-score-adj", func(i *Image, o *Options) { o.OOMScoreAdj = new(-500) }, func(s *specs.Spec) any { return *s.Process.OOMScoreAdj }, -500},

@@ -171,7 +171,7 @@ func TestParseSecurityOpt(t *testing.T) {
 		{"writable-cgroups=true", Security{WritableCgroups: true}},
 	} {
 		var got Security
-		for _, opt := range strings.Fields(tt.opts) {
+		for opt := range strings.FieldsSeq(tt.opts) {
 			if err := ParseSecurityOpt(opt, &got); err != nil {
 				t.Errorf("%q: %v", opt, err)
 			}
