@@ -93,7 +93,7 @@ process in namespaces of its own, under limits of its own. There is no daemon.`,
 	})
 	c.Version = version()
 	c.SetVersionTemplate(versionLine())
-	c.AddCommand(a.runCommand(), a.pullCommand(), a.bundleCommand(), a.imagesCommand(), a.rmiCommand(), a.versionCommand())
+	c.AddCommand(a.runCommand(), a.pullCommand(), a.bundleCommand(), a.imagesCommand(), a.rmiCommand(), a.unpackCommand(), a.verifyCommand(), a.versionCommand())
 	strictCompletion(c)
 	return c
 }

@@ -16,6 +16,8 @@ import (
 	"time"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/empty"
+	"github.com/google/go-containerregistry/pkg/v1/layout"
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"github.com/umiak/umiak/cmd/cli"
@@ -64,6 +66,10 @@ func scripts(t *testing.T, dir string) {
 			e.Setenv("IMAGE", addr+"/demo")
 			e.Setenv("REGISTRY", addr)
 			e.Setenv("HOME", filepath.Join(e.WorkDir, "home"))
+			e.Setenv("LAYOUT", filepath.Join(e.WorkDir, "layout"))
+			if err := writeLayout(filepath.Join(e.WorkDir, "layout"), img); err != nil {
+				return err
+			}
 			return os.Mkdir(filepath.Join(e.WorkDir, "home"), 0o700)
 		},
 		Cmds:      commands,
@@ -94,6 +100,15 @@ func shm() string {
 		return "/dev/shm"
 	}
 	return ""
+}
+
+// writeLayout puts an image, and nothing else, into an OCI layout, under the name v1.
+func writeLayout(dir string, img v1.Image) error {
+	p, err := layout.Write(dir, empty.Index)
+	if err != nil {
+		return err
+	}
+	return p.AppendImage(img, layout.WithAnnotations(map[string]string{"org.opencontainers.image.ref.name": "v1"}))
 }
 
 func images(img v1.Image) map[string]v1.Image {

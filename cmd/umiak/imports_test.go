@@ -52,7 +52,7 @@ var packageMap = map[string]string{
 	"run/volume":      "x/sys",
 	"run":             "run/child run/cgroup run/pty run/seccomp runtime-spec x/sys",
 	"cmd/term":        "image/pull progressbar x/term",
-	"cmd/cli":         "cache cache/digest image image/pull image/registry unpack/rootfs run run/child run/cgroup run/pty run/spec run/state run/seccomp run/volume cmd/term cobra pflag runtime-spec x/sys",
+	"cmd/cli":         "cache cache/digest image image/archive image/pull image/registry unpack/manifest unpack/rootfs run run/child run/cgroup run/pty run/spec run/state run/seccomp run/volume cmd/term cobra pflag runtime-spec x/sys",
 	"cmd/umiak":       "cmd/cli run/child",
 	"cmd/box":         "sh x/sys x/term",
 	"cmd/demo/sample": "ggcr compress",

@@ -22,8 +22,12 @@ import (
 	"github.com/umiak/umiak/image"
 )
 
-// ErrNotALayout says that what was opened is something else.
-var ErrNotALayout = errors.New("not an OCI image layout")
+var (
+	// ErrNotALayout says that what was opened is something else.
+	ErrNotALayout = errors.New("not an OCI image layout")
+	// ErrAmbiguous says that a layout has several images that could be meant.
+	ErrAmbiguous = errors.New("more than one image may be meant")
+)
 
 // The files of a layout that are not blobs (image-spec, image-layout.md).
 const (
@@ -56,11 +60,11 @@ func Open(path string) (*Source, error) {
 }
 
 func open(path string) (*Source, error) {
-	path = filepath.Clean(path)
 	info, err := os.Stat(path)
 	if err != nil {
 		return nil, bare(err)
 	}
+	path = filepath.Clean(path) // not before: it makes something of nothing
 	s := &Source{path: path}
 	if info.IsDir() {
 		s.files, err = openDir(path)

@@ -195,16 +195,16 @@ func TestNames(t *testing.T) {
 		{"by digest", []add{{one, nil}, {other, nil}}, id(other), id(other)},
 		{"one of two", []add{{one, []layout.Option{named("x")}}, {other, []layout.Option{named("y")}}}, "y", id(other)},
 		{"neither of two", []add{{one, []layout.Option{named("x")}}, {other, []layout.Option{named("y")}}}, "z", `not found: the layout has "x", "y"`},
-		{"no name but two images", []add{{one, []layout.Option{named("x")}}, {other, []layout.Option{named("y")}}}, "", `the layout has 2 images of that name: "x", "y"`},
-		{"two without names", []add{{one, nil}, {other, nil}}, "", "the layout has 2 images of that name: " + id(one) + ", " + id(other)},
-		{"one name twice", []add{{one, []layout.Option{named("x")}}, {other, []layout.Option{named("x")}}}, "x", "2 images of that name"},
+		{"no name but two images", []add{{one, []layout.Option{named("x")}}, {other, []layout.Option{named("y")}}}, "", `more than one image may be meant: "x", "y"`},
+		{"two without names", []add{{one, nil}, {other, nil}}, "", "more than one image may be meant: " + id(one) + ", " + id(other)},
+		{"one name twice", []add{{one, []layout.Option{named("x")}}, {other, []layout.Option{named("x")}}}, "x", "more than one image may be meant"},
 		{"a platform each", []add{{arm, []layout.Option{named("x"), platform("arm64")}}, {one, []layout.Option{named("x"), platform("amd64")}}}, "x", id(one)},
 		{"a platform each, without names", []add{{arm, []layout.Option{platform("arm64")}}, {one, []layout.Option{platform("amd64")}}}, "", id(one)},
 		{"only for another platform", []add{{arm, []layout.Option{platform("arm64")}}}, "", "only for linux/arm64"},
 		{"as docker save has it", []add{{one, []layout.Option{containerd("docker.io/library/one:latest", "latest"), platform("amd64")}},
 			{other, []layout.Option{containerd("docker.io/library/other:latest", "latest"), platform("amd64")}}}, "other:latest", id(other)},
 		{"latest of two", []add{{one, []layout.Option{containerd("docker.io/library/one:latest", "latest"), platform("amd64")}},
-			{other, []layout.Option{containerd("docker.io/library/other:latest", "latest"), platform("amd64")}}}, "latest", "2 images of that name"},
+			{other, []layout.Option{containerd("docker.io/library/other:latest", "latest"), platform("amd64")}}}, "latest", "more than one image may be meant"},
 		{"none", nil, "", "the layout is empty"},
 	} {
 		l := newLayout(t)
@@ -338,6 +338,9 @@ func TestBadTars(t *testing.T) {
 	}
 	if _, err := Open("/dev/null"); err == nil || !strings.Contains(err.Error(), "not a regular file") {
 		t.Error(err)
+	}
+	if _, err := Open(""); err == nil {
+		t.Error("no path at all is taken for one")
 	}
 	if _, err := Open("no/such"); err == nil || err.Error() != "opening layout no/such: no such file or directory" {
 		t.Error(err)

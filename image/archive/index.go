@@ -148,7 +148,7 @@ func (s *Source) unambiguous(ref image.Reference, found []entry) error {
 	}
 	for _, e := range found {
 		if e.identity() != found[0].identity() || e.Platform == nil {
-			return fmt.Errorf("image %s: the layout has %d images of that name: %s", ref.Familiar(), len(found), list(found))
+			return fmt.Errorf("image %s: %w: %s", ref.Familiar(), ErrAmbiguous, list(found))
 		}
 	}
 	return nil

@@ -158,13 +158,14 @@ func TestUnpackVerifies(t *testing.T) {
 		mismatch  bool
 		otherwise string
 	}{
-		"good":             {whole, layerOf(whole, tarOf(t, "a", "1")), false, ""},
-		"good, padded":     {padded, layerOf(padded, tarOf(t, "a", "1")), false, ""},
-		"padded on a whim": {padded, layerOf(whole, tarOf(t, "a", "1")), true, ""},
-		"cut":              {whole[:len(whole)-1], layerOf(whole, tarOf(t, "a", "1")), true, ""},
-		"another inside":   {whole, layerOf(whole, tarOf(t, "a", "2")), true, "not what the image's config says"},
-		"another":          {compress(t, tarOf(t, "a", "2")), layerOf(whole, tarOf(t, "a", "2")), true, ""},
-		"damaged":          {append(slices.Clone(whole[:30]), whole[31:]...), layerOf(whole, tarOf(t, "a", "1")), true, ""},
+		"good":               {whole, layerOf(whole, tarOf(t, "a", "1")), false, ""},
+		"good, padded":       {padded, layerOf(padded, tarOf(t, "a", "1")), false, ""},
+		"padded on a whim":   {padded, layerOf(whole, tarOf(t, "a", "1")), true, ""},
+		"cut":                {whole[:len(whole)-1], layerOf(whole, tarOf(t, "a", "1")), true, ""},
+		"another inside":     {whole, layerOf(whole, tarOf(t, "a", "2")), true, "not what the image's config says"},
+		"another":            {compress(t, tarOf(t, "a", "2")), layerOf(whole, tarOf(t, "a", "2")), true, ""},
+		"damaged at the end": {append(slices.Clone(whole[:len(whole)-1]), whole[len(whole)-1]^1), layerOf(whole, tarOf(t, "a", "1")), true, "image x.example/o/r:t: layer: content does not match: want"},
+		"damaged":            {append(slices.Clone(whole[:30]), whole[31:]...), layerOf(whole, tarOf(t, "a", "1")), true, ""},
 	} {
 		dir, err := os.Open(t.TempDir())
 		if err != nil {
