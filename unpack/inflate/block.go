@@ -84,8 +84,8 @@ func (z *Reader) fixedCodes() {
 	for i := range numDist {
 		l[numLit+i] = 5
 	}
-	build(z.lit[:], litBits, l[:numLit], z.meaning.lit[:])
-	build(z.dist[:], distBits, l[numLit:], z.meaning.dist[:])
+	build(z.lit[:], litBits, l[:numLit], z.values.lit[:])
+	build(z.dist[:], distBits, l[numLit:], z.values.dist[:])
 	z.litMin, z.distMin = 7, 5
 	z.fixed = true
 }
@@ -110,7 +110,7 @@ func (z *Reader) dynamicCodes() error {
 		}
 		lengths[i] = uint8(v)
 	}
-	shortest, ok := build(z.precode[:], preBits, lengths[:], z.meaning.pre[:])
+	shortest, ok := build(z.precode[:], preBits, lengths[:], z.values.pre[:])
 	if !ok {
 		return z.corrupt()
 	}
@@ -118,13 +118,13 @@ func (z *Reader) dynamicCodes() error {
 		return err
 	}
 	lit, dist := z.lengths[:nlit], z.lengths[nlit:nlit+ndist]
-	shortest, ok = build(z.lit[:], litBits, lit, z.meaning.lit[:])
+	shortest, ok = build(z.lit[:], litBits, lit, z.values.lit[:])
 	if !ok {
 		return z.corrupt()
 	}
 	// No block ends without an end-of-block code, so that many bits must be there still.
 	z.litMin = max(uint(shortest), uint(lit[256]))
-	shortest, ok = build(z.dist[:], distBits, dist, z.meaning.dist[:])
+	shortest, ok = build(z.dist[:], distBits, dist, z.values.dist[:])
 	if !ok {
 		return z.corrupt()
 	}

@@ -15,18 +15,24 @@ import (
 const (
 	window    = 32 << 10  // how far back a match may reach
 	blockSize = 1 << 20   // the most that Fill gives at once
-	inputSize = 128 << 10 // what is read at once
+	inputSize = 128 << 10 // the most that is read at once
 
 	overshoot = 2 + 258 // what may be decoded at once: two literals and a match
 	slack     = 64      // how far the fast loop, which copies whole words, may write beyond what it decodes
+	blockEnd  = window + blockSize - overshoot
 )
 
-var errTrailing = errors.New("gzip: data after the end of the stream")
+var (
+	errTrailing = errors.New("gzip: data after the end of the stream")
+	errRange    = errors.New("inflate: internal error: limits beyond the buffers")
+)
 
-// A Block is memory to decompress into. The zero value is ready to use.
-type Block struct {
-	buf []byte // window, blockSize, slack
-}
+// memory is the end of what was decompressed before a block, the block, and slack. Its size is constant so that the compiler can
+// prove accesses to be inside.
+type memory [window + blockSize + slack]byte
+
+// A Block is memory to decompress into. The zero value is ready to use; the memory is allocated when it first is.
+type Block struct{ buf *memory }
 
 // A Reader decompresses a stream of gzip members.
 type Reader struct {
@@ -38,63 +44,74 @@ type Reader struct {
 	stored int  // bytes still to come of a stored block
 
 	// Decompressed bytes go to out[op:limit] and may pass limit by less than overshoot. Matches reach back to out[base].
-	out       []byte
+	out       *memory
 	op, limit int
 	base      int
-	size      int
+	blockRoom int // how much of a block to use
 
-	history [window]byte // the end of what was decompressed before this block; only its last held bytes mean something
+	history [window]byte // the end of what was decompressed before this block: its last held bytes
 	held    int
 
-	summed  int // out up to here is in sum and length
-	sum     uint32
-	length  uint32
-	err     error
-	own     Block
-	rest    []byte // of own, for Read
+	summed int // out up to here is in sum and length
+	sum    uint32
+	length uint32
+
+	err  error // once there is one, for good
+	own  Block
+	rest []byte // of own, for Read
+
 	lengths [numLit + numDist]uint8
 	precode [1 << preBits]uint32
-	meaning values
+	values  values
 }
 
-// table is what a deflate block's codes mean.
+// table is what the codes of a deflate block mean.
 type table struct {
 	lit   [litSize]uint32
 	dist  [distSize]uint32
-	fixed bool // the tables are those of fixed codes
+	fixed bool // these are the fixed codes
 
-	// A code is looked up only once that many bits are there: as compress/flate does, whose output before an unexpected end is thus ours.
+	// A code is looked up only once that many bits are there, as compress/flate does: what comes out before an unexpected end
+	// is then the same.
 	litMin, distMin uint
 }
 
 // NewReader returns a Reader of r. It may read r beyond the end of the gzip stream.
 func NewReader(r io.Reader) *Reader { return newReader(r, inputSize, blockSize) }
 
+// newReader is given how much of its memory to use.
 func newReader(r io.Reader, in, block int) *Reader {
-	z := &Reader{size: block, input: input{r: r, in: make([]byte, in)}}
-	z.meaning.init()
+	z := &Reader{blockRoom: block, input: input{r: r, in: new([inputSize]byte), inRoom: in}}
+	z.values.init()
 	return z
 }
 
-// Fill decompresses the next part of the stream, at most 1 MiB, into b and returns it; it is never empty when err is nil. It
-// stays valid until b is filled again: several blocks let the next be made while one is in use. What was right comes before an error.
+// Fill decompresses the next part of the stream, at most 1 MiB, into b and returns it; when err is nil it is not empty. It stays
+// valid until b is filled again: with several blocks one can be filled while others are in use. What was decompressed before an
+// error is returned first.
 func (z *Reader) Fill(b *Block) ([]byte, error) {
+	if b.buf == nil {
+		b.buf = new(memory)
+	}
+	if len(z.rest) > 0 { // Read has begun it
+		n := copy(b.buf[window:], z.rest)
+		z.rest = nil
+		return b.buf[window : window+n], nil
+	}
 	if z.err != nil {
 		return nil, z.err
 	}
-	if b.buf == nil {
-		b.buf = make([]byte, window+z.size+slack)
-	}
 	z.out = b.buf
-	copy(z.out[window-z.held:window], z.history[window-z.held:])
-	z.op, z.summed = window, window
 	z.base = window - z.held
-	z.limit = window + z.size - overshoot
+	copy(z.out[z.base:window], z.history[z.base:])
+	z.op, z.summed = window, window
+	z.limit = window + z.blockRoom - overshoot
 	z.err = z.decode()
 	z.checksum()
+	// The block's next owner may be another Reader: keep nothing in it.
+	p := z.out[window:z.op]
 	z.held = min(window, z.op-z.base)
 	copy(z.history[window-z.held:], z.out[z.op-z.held:z.op])
-	p := z.out[window:z.op]
 	z.out = nil
 	if len(p) == 0 {
 		return nil, z.err
@@ -102,31 +119,27 @@ func (z *Reader) Fill(b *Block) ([]byte, error) {
 	return p, nil
 }
 
-// Next is Fill with a block of the Reader's own: what it returns is valid until the next call.
-func (z *Reader) Next() ([]byte, error) {
-	if len(z.rest) > 0 { // Read has begun it
-		p := z.rest
-		z.rest = nil
-		return p, nil
-	}
-	return z.Fill(&z.own)
-}
+// Next is Fill with a block of the Reader's own: what it returns is valid until the next call of any method.
+func (z *Reader) Next() ([]byte, error) { return z.Fill(&z.own) }
 
+// Read is for those who want the bytes copied into memory of their own.
 func (z *Reader) Read(p []byte) (int, error) {
 	if len(p) == 0 {
 		return 0, nil
 	}
 	if len(z.rest) == 0 {
-		var err error
-		if z.rest, err = z.Fill(&z.own); err != nil {
+		block, err := z.Next()
+		if err != nil {
 			return 0, err
 		}
+		z.rest = block
 	}
 	n := copy(p, z.rest)
 	z.rest = z.rest[n:]
 	return n, nil
 }
 
+// WriteTo writes block after block to w.
 func (z *Reader) WriteTo(w io.Writer) (int64, error) {
 	var total int64
 	for {

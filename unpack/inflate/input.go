@@ -11,7 +11,8 @@ type input struct {
 	r       io.Reader
 	readErr error // of r, once in[pos:end] is used up
 
-	in       []byte
+	in       *[inputSize]byte
+	inRoom   int // how much of in to use
 	pos, end int
 	before   int64 // bytes of the stream before in[0]
 
@@ -26,10 +27,10 @@ func (z *input) fill(want int) {
 	}
 	from := max(z.pos-8, 0) // acc may be put back
 	z.before += int64(from)
-	z.end = copy(z.in, z.in[from:z.end])
+	z.end = copy(z.in[:], z.in[from:z.end])
 	z.pos -= from
 	for idle := 0; z.end-z.pos < want && z.readErr == nil; idle++ {
-		n, err := z.r.Read(z.in[z.end:])
+		n, err := z.r.Read(z.in[z.end:z.inRoom])
 		if n > 0 {
 			z.end += n
 			idle = 0
