@@ -4,8 +4,10 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"runtime"
 	"slices"
+	"strings"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
@@ -96,17 +98,6 @@ func giveStreams(c Config) error {
 	return nil
 }
 
-// ownCapabilities are those that this process has to give: root in a container, or on a machine
-// that has been hardened, need not have all.
-func ownCapabilities() (uint64, error) {
-	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
-	var sets [2]unix.CapUserData
-	if err := unix.Capget(&header, &sets[0]); err != nil {
-		return 0, fmt.Errorf("reading our own capabilities: %w", err)
-	}
-	return uint64(sets[1].Permitted)<<32 | uint64(sets[0].Permitted), nil
-}
-
 // config puts together what the child's list is made from.
 func (in *inputs) config(c Config) (child.Config, error) {
 	if err := hostNull(c.Spec.Mounts); err != nil {
@@ -117,13 +108,8 @@ func (in *inputs) config(c Config) (child.Config, error) {
 		return child.Config{}, err
 	}
 	k := child.Config{
-		Filter: f, Spec: c.Spec, ParentFd: in.parent, Resolve: c.Resolve, IsDir: isDir,
+		Filter: f, Spec: c.Spec, ParentFd: in.parent, Resolve: c.Resolve, IsDir: isDir, RootIsDir: c.rootIsDir,
 		Hierarchies: hierarchies(), Preserve: c.PreserveFds, Init: in.init,
-	}
-	if c.AsAvailable {
-		if k.Available, err = ownCapabilities(); err != nil {
-			return child.Config{}, err
-		}
 	}
 	if in.write != nil {
 		k.InitReport = int(in.write.Fd())
@@ -171,6 +157,20 @@ func hostNull(mounts []specs.Mount) error {
 		return errors.New("this machine's /dev/null is not the null device")
 	}
 	return nil
+}
+
+// rootIsDir looks at the files that will be the root, where they are on the host.
+func (c Config) rootIsDir(name string) bool {
+	files := c.Spec.Root.Path
+	if o := c.Overlay; o != nil {
+		// As an option of overlayfs it may have escapes in it.
+		files = strings.NewReplacer(`\\`, `\`, `\:`, `:`).Replace(o.Lower)
+		if !filepath.IsAbs(files) {
+			files = filepath.Join(o.Base, files)
+		}
+	}
+	fi, err := os.Lstat(filepath.Join(files, name))
+	return err == nil && fi.IsDir()
 }
 
 func isDir(name string) bool {

@@ -34,9 +34,6 @@ type Config struct {
 	Terminal *pty.Pair
 	// Init puts this program, as an init that reaps, before the command.
 	Init bool
-	// AsAvailable gives, of the spec's capabilities, those that this process has itself; otherwise
-	// one that it has not is an error.
-	AsAvailable bool
 	// PreserveFds is how many of this process's descriptors from 3 on the command inherits.
 	PreserveFds int
 	// Resolve follows the image's symbolic links inside its root; see child.Config.

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -136,11 +137,15 @@ func groupName(gid uint32) string { return nameIn("/etc/group", gid) }
 // nameIn finds the name of an id in a file of name:x:id:… lines, and is content with the number.
 func nameIn(file string, id uint32) string {
 	number := strconv.FormatUint(uint64(id), 10)
-	f, err := os.Open(file)
+	// An image may have a fifo there, which nobody writes to.
+	f, err := os.OpenFile(file, os.O_RDONLY|syscall.O_NONBLOCK, 0)
 	if err != nil {
 		return number
 	}
 	defer f.Close()
+	if fi, err := f.Stat(); err != nil || !fi.Mode().IsRegular() {
+		return number
+	}
 	for lines := bufio.NewScanner(f); lines.Scan(); {
 		if fields := strings.Split(lines.Text(), ":"); len(fields) > 2 && fields[2] == number && fields[0] != "" {
 			return fields[0]

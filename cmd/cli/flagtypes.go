@@ -44,6 +44,14 @@ func (t *textFlag) Type() string   { return "value" }
 // each makes a flag that may be given many times of a function for each.
 func each(set func(string) error) pflag.Value { return &textFlag{set: set} }
 
+// noting remembers that a flag was given.
+func noting(given *bool, v pflag.Value) pflag.Value {
+	return each(func(s string) error {
+		*given = true
+		return v.Set(s)
+	})
+}
+
 // parsed makes a flag of a parser; the last one given counts.
 func parsed[T any](to *T, parse func(string) (T, error)) pflag.Value {
 	return each(func(s string) error {

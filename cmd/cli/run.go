@@ -232,11 +232,31 @@ func (p *prepared) describe(args []string) error {
 		return err
 	}
 	p.asked.Mounts = p.ownFiles(netFileNames)
+	zone, err := p.ownZone()
+	if err != nil {
+		return err
+	}
 	if p.spec, err = spec.New(specImage(config), p.files, p.asked); err != nil {
 		return p.imageFault(err)
 	}
 	p.content = p.netContent()
+	if zone != "" {
+		p.content["localtime"] = zone
+	}
 	return p.addIdentity(config)
+}
+
+// ownZone reads the time zone's file of the host's; the container is shown a copy of its own.
+func (p *prepared) ownZone() (string, error) {
+	if p.asked.ZoneFile == "" {
+		return "", nil
+	}
+	b, err := readSmall(p.asked.ZoneFile)
+	if err != nil {
+		return "", hinted(fmt.Errorf("--tz: %w", err), "zones are the files in the host's /usr/share/zoneinfo")
+	}
+	p.asked.ZoneFile = filepath.Join(p.stateDir(), "localtime")
+	return string(b), nil
 }
 
 // imageFault explains what only the image could tell: the flags alone made sense.
@@ -291,8 +311,7 @@ func (p *prepared) identities() (spec.Files, error) {
 func (p *prepared) config() run.Config {
 	c := run.Config{
 		ID: p.id, Spec: p.spec, Resolve: p.tree.Resolve, Mode: child.Mode(p.options.mode),
-		AsAvailable: p.asked.Privileged || slices.ContainsFunc(p.asked.CapAdd, func(c string) bool { return strings.EqualFold(c, "ALL") }),
-		Init:        p.options.init, PreserveFds: p.options.preserve, Measure: p.options.report.wanted(),
+		Init: p.options.init, PreserveFds: p.options.preserve, Measure: p.options.report.wanted(),
 	}
 	if p.layered {
 		c.Overlay = &run.Overlay{

@@ -37,7 +37,8 @@ type runOptions struct {
 	dryRun, explain        bool
 	mode                   string
 
-	deviceArgs []string
+	deviceArgs    []string
+	cpus, cpuTime bool // --cpus, and what it is made of, were given
 }
 
 func (o *runOptions) addFlags(f *pflag.FlagSet) {
@@ -125,10 +126,10 @@ func (o *runOptions) addLimits(f *pflag.FlagSet) {
 	f.Var(optional(&r.MemoryReservation, spec.ParseBytes), "memory-reservation", "`SIZE` to leave it where memory is short")
 	f.Var(optional(&r.MemorySwappiness, parseInt), "memory-swappiness", "swappiness `N`, 0 to 100, on cgroup v1")
 	f.BoolVar(&r.OOMKillDisable, "oom-kill-disable", false, "stop instead of kill at the memory limit, on cgroup v1")
-	f.Var(cpusFlag(r), "cpus", "let it use the time of `N` CPUs, as 1.5")
+	f.Var(noting(&o.cpus, cpusFlag(r)), "cpus", "let it use the time of `N` CPUs, as 1.5")
 	f.VarP(optional(&r.CPUShares, parseUint), "cpu-shares", "c", "its share `N` of CPU time where that is short, 1024 being usual")
-	f.Var(optional(&r.CPUPeriod, parseUint), "cpu-period", "with --cpu-quota: `N` microseconds")
-	f.Var(optional(&r.CPUQuota, parseInt), "cpu-quota", "CPU time in each --cpu-period: `N` microseconds")
+	f.Var(noting(&o.cpuTime, optional(&r.CPUPeriod, parseUint)), "cpu-period", "with --cpu-quota: `N` microseconds")
+	f.Var(noting(&o.cpuTime, optional(&r.CPUQuota, parseInt)), "cpu-quota", "CPU time in each --cpu-period: `N` microseconds")
 	f.StringVar(&r.CpusetCpus, "cpuset-cpus", "", "`LIST` of CPUs it may run on, as 0-2,4")
 	f.StringVar(&r.CpusetMems, "cpuset-mems", "", "`LIST` of memory nodes it may use, as 0,1")
 	f.Var(optional(&r.PidsLimit, parseInt), "pids-limit", "let it have `N` processes and threads; -1 for no limit")
@@ -167,6 +168,8 @@ func (o *runOptions) check() error {
 		return errors.New("--dry-run and --explain exclude each other")
 	case o.preserve < 0 || o.preserve > 1000:
 		return errors.New("--preserve-fds: want a number from 0 to 1000")
+	case o.cpus && o.cpuTime:
+		return errors.New("--cpus and --cpu-quota or --cpu-period exclude each other: it sets both")
 	case o.passesStatus():
 		return errors.New("--status-file and --preserve-fds name the same descriptor: the command's can't be umiak's")
 	case o.spec.ReadOnlyTmpfs && !o.spec.ReadOnly:

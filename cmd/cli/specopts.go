@@ -29,7 +29,11 @@ func (o *runOptions) specOptions() (spec.Options, error) {
 		s.StopSignal = o.stopSignal
 	}
 	o.addLabels(&s)
-	var err error
+	caps, err := ownCapabilities()
+	if err != nil {
+		return s, err
+	}
+	s.Bounding = caps
 	if s.Env, err = o.variables(); err != nil {
 		return s, err
 	}
@@ -60,6 +64,17 @@ func (o *runOptions) specOptions() (spec.Options, error) {
 		return seccompProfile(s.Security.Seccomp, bounding)
 	}
 	return s, nil
+}
+
+// ownCapabilities are those that this process has to give: root in a container, or on a machine
+// that has been hardened, need not have all.
+func ownCapabilities() (uint64, error) {
+	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+	var sets [2]unix.CapUserData
+	if err := unix.Capget(&header, &sets[0]); err != nil {
+		return 0, fmt.Errorf("reading umiak's own capabilities: %w", err)
+	}
+	return uint64(sets[1].Permitted)<<32 | uint64(sets[0].Permitted), nil
 }
 
 // thermalThrottles are paths that docker hides and that have a processor's number in them.

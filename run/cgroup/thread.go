@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"slices"
 	"strconv"
+	"strings"
 
 	"golang.org/x/sys/unix"
 )
@@ -71,9 +72,9 @@ func (g *Group) Leave() error {
 		return nil
 	}
 	var errs []error
-	// The process limit first: the program runs by now and must not see the room for long.
+	// The process limit first: the program runs by now, and the place is its own.
 	dirs := slices.Clone(g.dirs)
-	slices.SortStableFunc(dirs, func(a, b *dir) int { return len(b.noRoom) - len(a.noRoom) })
+	slices.SortStableFunc(dirs, func(a, b *dir) int { return b.pids() - a.pids() })
 	for _, d := range dirs {
 		if d.version != 1 {
 			continue
@@ -90,6 +91,14 @@ func (g *Group) Leave() error {
 	}
 	g.tid = 0
 	return errors.Join(errs...)
+}
+
+// pids is 1 for the directory that counts processes.
+func (d *dir) pids() int {
+	if strings.Contains(d.path, "/pids/") {
+		return 1
+	}
+	return 0
 }
 
 func (d *dir) set(list []write) error {

@@ -57,14 +57,15 @@ func v1Swap(w *wanted) []write {
 }
 
 // v1Pids leaves room for the launching thread, which counts while it is in the
-// group: with a limit of 1 its clone would fail with EAGAIN. A limit below what
-// is there already is legal (pids.rst), it only refuses forks; so the limit is
-// exact throughout if it is put back before the thread leaves.
+// group, where it must: with a limit of 1 its clone would fail with EAGAIN. With
+// a larger limit it takes one of the places, until it leaves right after the
+// program has started; the limit that can be read inside is then the one asked
+// for from the first moment. (A limit below what is there already is legal,
+// pids.rst: it only refuses forks.)
 func v1Pids(w *wanted) setting {
 	s := setting{limit: pidsLimit, controller: "pids", writes: to("pids.max", amount(w.pids))}
-	const most = 1 << 22 // PID_MAX_LIMIT; more is EINVAL
-	if w.pids > 0 && w.pids < most {
-		s.room = to("pids.max", amount(w.pids+1))
+	if w.pids == 1 {
+		s.room = to("pids.max", "2")
 	}
 	return s
 }

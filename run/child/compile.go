@@ -26,9 +26,6 @@ type Config struct {
 	ParentFd int
 	// Filter is the spec's seccomp profile, compiled; nil for none.
 	Filter *Filter
-	// Available are the capabilities that this process can give, where it may be asked for more
-	// (--privileged, --cap-add ALL); 0 takes the spec at its word.
-	Available uint64
 	// Init is this program, to be run as the container's first process that starts the command
 	// and reaps what is left of others; "" runs the command as the first process.
 	Init string
@@ -43,8 +40,9 @@ type Config struct {
 	// is refused then.
 	Resolve func(string) (string, error)
 	// IsDir says whether a path of the host's is a directory: a bind's source, or what is to be
-	// masked, since a fresh /proc or /sys has what the host's has.
-	IsDir func(string) bool
+	// masked, since a fresh /proc or /sys has what the host's has. RootIsDir says it of a path of
+	// the root that has no links left.
+	IsDir, RootIsDir func(string) bool
 }
 
 // Overlay is the root: the image's files below, this run's own changes above.
@@ -98,8 +96,10 @@ type compiler struct {
 // the same spec gives the same list anywhere.
 func Compile(c Config) (*List, error) {
 	k := &compiler{Config: c, list: List{Slots: []string{""}, Pass: c.Preserve}, known: map[string]Slot{}, mounted: map[string]bool{}, clones: map[string]Slot{}}
-	if k.IsDir == nil {
-		k.IsDir = func(string) bool { return false }
+	for _, f := range []*func(string) bool{&k.IsDir, &k.RootIsDir} {
+		if *f == nil {
+			*f = func(string) bool { return false }
+		}
 	}
 	if err := k.check(); err != nil {
 		return nil, fmt.Errorf("compiling the spec: %w", err)

@@ -204,7 +204,7 @@ func (k *compiler) want(o *Op, result uint64) { o.Kind, o.Want = exact, result }
 
 func (k *compiler) boundingSet(names []string) {
 	k.begin("give up privileges that no container needs")
-	keep, err := k.capMask(names)
+	keep, err := capMask(names)
 	if err != nil {
 		k.err = err
 		return
@@ -245,21 +245,12 @@ func (k *compiler) ids() {
 	k.do("setresuid", unix.SYS_SETRESUID, uid, uid, uid)
 }
 
-// capMask is the set of the capabilities of those names, as far as they can be had.
-func (k *compiler) capMask(names []string) (uint64, error) {
-	m, err := capMask(names)
-	if k.Available != 0 {
-		m &= k.Available
-	}
-	return m, err
-}
-
 // keepAdmin makes what setresuid(2) has made ineffective effective again, for the filter's sake.
 func (k *compiler) keepAdmin(c *specs.LinuxCapabilities) {
 	if c == nil {
 		return
 	}
-	permitted, err := k.capMask(c.Permitted)
+	permitted, err := capMask(c.Permitted)
 	if err != nil {
 		k.err = err
 	}
@@ -285,7 +276,7 @@ func (k *compiler) capabilities(c *specs.LinuxCapabilities) {
 	k.begin("keep only these capabilities")
 	var masks [4]uint64
 	for i, names := range [][]string{c.Effective, c.Permitted, c.Inheritable, c.Ambient} {
-		m, err := k.capMask(names)
+		m, err := capMask(names)
 		if err != nil {
 			k.err = err
 			return
