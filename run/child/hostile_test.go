@@ -105,6 +105,15 @@ func onlyDescriptors(t *testing.T, l *List, host []string) {
 	t.Error("no pivot_root")
 }
 
+// A result that was never saved must not turn into descriptor 0, which is whatever standard input is.
+func TestNoSlot(t *testing.T) {
+	k := &compiler{list: List{Slots: []string{""}}}
+	k.do("mknodat", unix.SYS_MKNODAT, k.slot(0), text("null"), num(0), num(0))
+	if _, err := k.list.assemble(); err == nil {
+		t.Error("assembled")
+	}
+}
+
 // follow resolves as an image with these links would have it.
 func follow(links map[string]string) func(string) (string, error) {
 	return func(p string) (string, error) {

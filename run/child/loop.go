@@ -53,6 +53,9 @@ func (l *List) assemble() (*program, error) {
 			r.arg[j] = v
 			if a.Type == argSlot {
 				r.isSlot |= 1 << j
+				if a.Num == 0 || a.Num >= maxSlots { // slot 0 would be read as descriptor 0
+					return nil, fmt.Errorf("assembling %s: an argument that no call has given", o.Name)
+				}
 			}
 		}
 	}

@@ -305,8 +305,14 @@ func (k *compiler) sysctls() {
 func (k *compiler) maskedPaths() {
 	k.begin("hide what tells too much of the host")
 	for _, p := range k.Spec.Linux.MaskedPaths {
-		at := k.save(k.open(k.root, strings.TrimPrefix(p, "/"), 0, noLinks).allow(syscall.ENOENT, syscall.ENOTDIR), p)
-		if k.IsDir(p) {
+		rel := k.relative(p)
+		isDir := k.IsDir
+		if !k.onMount("/" + rel) {
+			k.begin("hide %s, as asked", p)
+			isDir = k.RootIsDir
+		}
+		at := k.save(k.open(k.root, rel, 0, noLinks).allow(syscall.ENOENT, syscall.ENOTDIR), p)
+		if isDir("/" + rel) {
 			const attrs = unix.MOUNT_ATTR_RDONLY | unix.MOUNT_ATTR_NOSUID | unix.MOUNT_ATTR_NODEV | unix.MOUNT_ATTR_NOEXEC
 			k.attach(k.slot(k.newFS("tmpfs", "empty", []string{"mode=755"}, attrs, "RDONLY|NOSUID|NODEV|NOEXEC")), at)
 			continue
@@ -324,7 +330,7 @@ func (k *compiler) maskedPaths() {
 func (k *compiler) readonlyPaths() {
 	k.begin("take write access to the kernel's switches")
 	for _, p := range k.Spec.Linux.ReadonlyPaths {
-		at := k.save(k.open(k.root, strings.TrimPrefix(p, "/"), 0, noLinks).allow(syscall.ENOENT, syscall.ENOTDIR), p)
+		at := k.save(k.open(k.root, k.relative(p), 0, noLinks).allow(syscall.ENOENT, syscall.ENOTDIR), p)
 		tree := k.save(k.do("open_tree", unix.SYS_OPEN_TREE, k.slot(at), text(""), named(unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC|unix.AT_EMPTY_PATH|unix.AT_RECURSIVE, "CLONE|AT_EMPTY_PATH|AT_RECURSIVE")), "ro")
 		k.setAttr(k.slot(tree), unix.MOUNT_ATTR_RDONLY, 0, unix.AT_RECURSIVE)
 		k.attach(k.slot(tree), at)

@@ -117,12 +117,18 @@ func (l *List) String() string {
 	return b.String()
 }
 
-func (l *List) call(o Op) string {
+// asked prints a call with its arguments.
+func (l *List) asked(o Op) string {
 	args := make([]string, len(o.Args))
 	for i, a := range o.Args {
 		args[i] = l.arg(a)
 	}
-	s := o.Name + "(" + strings.Join(args, ", ") + ")"
+	return o.Name + "(" + strings.Join(args, ", ") + ")"
+}
+
+// call adds what becomes of the result.
+func (l *List) call(o Op) string {
+	s := l.asked(o)
 	if o.Save != 0 {
 		s += " = " + l.Slots[o.Save]
 	}
@@ -186,7 +192,7 @@ func errnoName(e syscall.Errno) string {
 // Error says which step of the child failed, and how.
 type Error struct {
 	Step  string
-	Call  string // the call as --explain prints it
+	Call  string // the call with its arguments
 	Errno syscall.Errno
 	Exec  bool // the program itself could not be started: everything before it worked
 	// Reason says more than the errno, where more is known.
@@ -233,7 +239,7 @@ func (l *List) failure(op int, errno syscall.Errno) *Error {
 		return &Error{Step: "start the child", Call: "operation " + strconv.Itoa(op), Errno: errno}
 	}
 	o := l.Ops[op]
-	e := &Error{Call: l.call(o), Errno: errno, Exec: o.Kind == exec, Reason: o.reason(errno)}
+	e := &Error{Call: l.asked(o), Errno: errno, Exec: o.Kind == exec, Reason: o.reason(errno)}
 	for ; op >= 0 && e.Step == ""; op-- {
 		e.Step = l.Ops[op].Step
 	}
