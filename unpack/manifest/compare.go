@@ -78,6 +78,7 @@ func Compare(ctx context.Context, root *os.File, m io.ReadSeeker, report func(Di
 type comparer struct {
 	in     *reader
 	want   *entry // the next of the manifest, nil at its end
+	passed string // a path of the tree; what is in it is not looked at
 	report func(Difference)
 }
 
@@ -108,27 +109,31 @@ func (c *comparer) skip(top string) error {
 	return nil
 }
 
-func (c *comparer) visit(got *entry) (into bool, err error) {
-	if err := c.missing(func(e *entry) bool { return compare(e.path, got.path) < 0 }); err != nil {
-		return false, err
+func (c *comparer) visit(got *entry) error {
+	if c.passed != "" && below(got.path, c.passed) {
+		return nil
 	}
-	if c.want == nil || c.want.path != got.path {
-		c.report(Difference{Path: got.path, Kind: Extra})
-		return false, nil
+	if err := c.missing(func(e *entry) bool { return compare(e.path, got.path) < 0 }); err != nil {
+		return err
 	}
 	want := c.want
-	if want.typ != got.typ {
+	switch {
+	case want == nil || want.path != got.path:
+		c.report(Difference{Path: got.path, Kind: Extra})
+		c.passed = got.path
+		return nil
+	case want.typ != got.typ:
 		c.report(Difference{got.path, Type, want.typeName(), got.typeName()})
-		return false, c.skip(want.path)
-	}
-	if !bytes.Equal(want.append(nil), got.append(nil)) {
+		c.passed = got.path
+		return c.skip(want.path)
+	case !bytes.Equal(want.append(nil), got.append(nil)):
 		for _, f := range want.fields(got) {
 			if f.Want != f.Got {
 				c.report(f)
 			}
 		}
 	}
-	return true, c.advance()
+	return c.advance()
 }
 
 func (e *entry) typeName() string {

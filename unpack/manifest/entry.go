@@ -22,6 +22,7 @@ type entry struct {
 	major, minor uint32 // of a device
 	link         string // first path of the same file
 	xattrs       []xattr
+	content      *content // of a file that is walked; sum comes of it
 }
 
 type xattr struct{ name, value string } // value as in the manifest

@@ -80,9 +80,9 @@ func Write(ctx context.Context, root *os.File, w io.Writer) (sum string, err err
 	if err := write(); err != nil {
 		return "", err
 	}
-	err = walk(ctx, root, func(e *entry) (bool, error) {
+	err = walk(ctx, root, func(e *entry) error {
 		line = append(e.append(line[:0]), '\n')
-		return true, write()
+		return write()
 	})
 	if err != nil {
 		return "", err

@@ -6,7 +6,6 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"hash"
 	"io/fs"
 	"os"
 	"slices"
@@ -23,19 +22,19 @@ const maxDepth = 1024
 // plainXattr is how long a value may be to be written out.
 const plainXattr = 64
 
-// A visitor is shown every name, in the manifest's order, and says whether to go on
-// into it if it is a directory.
-type visitor func(*entry) (into bool, err error)
+// A visitor is shown every name, in the manifest's order.
+type visitor func(*entry) error
 
 type inode struct{ dev, ino uint64 }
 
 type walker struct {
-	ctx   context.Context
-	visit visitor
-	dev   uint64
-	links map[inode]*entry // files with more than one name, by their first
-	buf   []byte
-	hash  hash.Hash
+	ctx     context.Context
+	visit   visitor
+	dev     uint64
+	links   map[inode]*entry // files with more than one name, by their first
+	buf     []byte
+	readers readers
+	pending []*entry // those not visited yet, since one before them is still being read
 }
 
 func walk(ctx context.Context, root *os.File, visit visitor) error {
@@ -43,22 +42,69 @@ func walk(ctx context.Context, root *os.File, visit visitor) error {
 	if err != nil {
 		return err
 	}
-	w := &walker{ctx: ctx, visit: visit, links: make(map[inode]*entry), buf: make([]byte, 256<<10), hash: sha256.New()}
+	ctx, cancel := context.WithCancel(ctx)
+	w := &walker{ctx: ctx, visit: visit, links: make(map[inode]*entry), buf: make([]byte, bufSize)}
+	w.readers.start(ctx)
 	// Control and not Fd: the latter would switch the caller's descriptor to
 	// blocking mode.
-	cerr := conn.Control(func(fd uintptr) {
-		var st unix.Stat_t
-		if err = unix.Fstat(int(fd), &st); err != nil {
-			return
+	cerr := conn.Control(func(fd uintptr) { err = w.root(int(fd)) })
+	if err = errors.Join(cerr, err); err != nil {
+		cancel()
+	}
+	w.readers.stop()
+	cancel()
+	return err
+}
+
+func (w *walker) root(fd int) error {
+	var st unix.Stat_t
+	if err := unix.Fstat(fd, &st); err != nil {
+		return fail("/", err)
+	}
+	if st.Mode&unix.S_IFMT != unix.S_IFDIR {
+		return fail("/", unix.ENOTDIR)
+	}
+	w.dev = uint64(st.Dev)
+	if err := w.directory(fd, ".", "/", 0); err != nil {
+		return err
+	}
+	return w.flush(0)
+}
+
+// maxPending is how many names may wait for one that is being read.
+const maxPending = 1024
+
+// found puts e in line.
+func (w *walker) found(e *entry) error {
+	w.pending = append(w.pending, e)
+	return w.flush(maxPending)
+}
+
+// flush visits what can be visited, and waits until no more than n are left.
+func (w *walker) flush(n int) error {
+	for i, e := range w.pending {
+		if !e.content.ready() && len(w.pending)-i > n {
+			<-e.content.done
 		}
-		if st.Mode&unix.S_IFMT != unix.S_IFDIR {
-			err = unix.ENOTDIR
-			return
+		if !e.content.ready() {
+			if i == 0 {
+				return nil
+			}
+			w.pending = append(w.pending[:0], w.pending[i:]...)
+			return nil
 		}
-		w.dev = uint64(st.Dev)
-		err = w.directory(int(fd), ".", "/", 0)
-	})
-	return errors.Join(cerr, err)
+		if c := e.content; c != nil {
+			if c.err != nil {
+				return fail(e.path, c.err)
+			}
+			e.sum = c.sum
+		}
+		if err := w.visit(e); err != nil {
+			return err
+		}
+	}
+	w.pending = w.pending[:0]
+	return nil
 }
 
 // fail names the file; a path may hold anything, escape sequences included.
@@ -115,8 +161,7 @@ func (w *walker) directory(parent int, name, path string, depth int) error {
 	if e.xattrs, err = w.xattrs(fd, unix.Flistxattr, unix.Fgetxattr); err != nil {
 		return fail(path, err)
 	}
-	into, err := w.visit(e)
-	if err != nil || !into {
+	if err := w.found(e); err != nil {
 		return err
 	}
 	names, err := w.list(fd)
@@ -167,8 +212,7 @@ func (w *walker) name(parent int, name, path string, depth int) error {
 	if err != nil {
 		return fail(path, err)
 	}
-	_, err = w.visit(e)
-	return err
+	return w.found(e)
 }
 
 // describe tells what a name is that isn't a directory. A file with several names
@@ -198,36 +242,18 @@ func (w *walker) file(parent int, name, path string) (*entry, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer unix.Close(fd)
 	e := common(path, &st)
 	if e.typ != 'f' {
-		return nil, unix.ESTALE
+		err = unix.ESTALE
+	} else {
+		e.xattrs, err = w.xattrs(fd, unix.Flistxattr, unix.Fgetxattr)
 	}
-	if e.xattrs, err = w.xattrs(fd, unix.Flistxattr, unix.Fgetxattr); err != nil {
+	if err != nil {
+		unix.Close(fd)
 		return nil, err
 	}
-	w.hash.Reset()
-	for {
-		n, err := unix.Read(fd, w.buf)
-		switch {
-		case err == unix.EINTR:
-			continue
-		case err != nil:
-			return nil, err
-		case w.ctx.Err() != nil:
-			return nil, context.Cause(w.ctx)
-		case n == 0:
-			e.sum = hex.EncodeToString(w.hash.Sum(nil))
-			return e, nil
-		}
-		w.hash.Write(w.buf[:n])
-		// A short read that reaches the end is the last: it saves small files a call.
-		if e.size -= int64(n); e.size == 0 && n < len(w.buf) {
-			e.size = st.Size
-			e.sum = hex.EncodeToString(w.hash.Sum(nil))
-			return e, nil
-		}
-	}
+	e.content = w.readers.read(w.ctx, fd, st.Size, w.buf)
+	return e, nil
 }
 
 // special describes what must not be opened, through O_PATH. The attributes of such
