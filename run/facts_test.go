@@ -163,6 +163,9 @@ func (f facts) mounts() {
 		before, after, _ := strings.Cut(line, " - ")
 		b, a := strings.Fields(before), strings.Fields(after)
 		name := b[4]
+		if strings.HasPrefix(name, "/dev/shm/") {
+			continue // of the host's, where that is shared: others come and go
+		}
 		for _, seen := f["mount "+name]; seen; _, seen = f["mount "+name] {
 			name += " again"
 		}
