@@ -46,7 +46,9 @@ func (p *prepared) provide(st *state.State, vs []spec.Mount) error {
 		var err error
 		switch {
 		case v.Type == "bind" && v.CreateSource:
-			err = os.MkdirAll(v.HostPath, 0o755)
+			if _, statErr := os.Stat(v.HostPath); errors.Is(statErr, os.ErrNotExist) {
+				err = os.MkdirAll(v.HostPath, 0o755)
+			}
 		case v.Type == "volume" && v.Subpath != "":
 			err = volume.Check(filepath.Join(p.cache.Path(), "volumes", v.Source), v.Subpath)
 		case v.Type == "volume":
