@@ -88,6 +88,9 @@ type compiler struct {
 	known map[string]Slot
 	// mounted are the paths of the root that something has been mounted on, links resolved.
 	mounted map[string]bool
+	// resolved remembers what Resolve has said: it asks the file system, and most paths have the
+	// same few directories.
+	resolved map[string]string
 	// clones are trees of the host's that were taken early, by destination.
 	clones map[string]Slot
 }
@@ -95,7 +98,7 @@ type compiler struct {
 // Compile turns a spec into the list of calls. It opens nothing and asks the kernel nothing, so
 // the same spec gives the same list anywhere.
 func Compile(c Config) (*List, error) {
-	k := &compiler{Config: c, list: List{Slots: []string{""}, Pass: c.Preserve}, known: map[string]Slot{}, mounted: map[string]bool{}, clones: map[string]Slot{}}
+	k := &compiler{Config: c, list: List{Slots: []string{""}, Pass: c.Preserve}, known: map[string]Slot{}, mounted: map[string]bool{}, resolved: map[string]string{}, clones: map[string]Slot{}}
 	for _, f := range []*func(string) bool{&k.IsDir, &k.RootIsDir} {
 		if *f == nil {
 			*f = func(string) bool { return false }
@@ -273,10 +276,14 @@ func (k *compiler) relative(p string) string {
 		if k.Resolve == nil || k.err != nil || k.onMount(path.Dir(at)) {
 			continue
 		}
-		r, err := k.Resolve(at)
-		if err != nil {
-			k.err = fmt.Errorf("%s: following the image's links to it: %w", p, err)
-			return p
+		r, known := k.resolved[at]
+		if !known {
+			var err error
+			if r, err = k.Resolve(at); err != nil {
+				k.err = fmt.Errorf("%s: following the image's links to it: %w", p, err)
+				return p
+			}
+			k.resolved[at] = r
 		}
 		at = path.Clean("/" + r)
 	}
