@@ -29,6 +29,14 @@ func (w *bitWriter) write(v uint32, n int) {
 	}
 }
 
+// stored writes p as the stream's first block.
+func (w *bitWriter) stored(p []byte) {
+	w.write(0, 8)
+	w.write(uint32(len(p))|^uint32(len(p))<<16, 32)
+	w.p = append(w.p, p...)
+	w.n += uint(len(p)) * 8
+}
+
 // code is a Huffman code: codes[i] is bit-reversed, of lengths[i] bits.
 type code struct {
 	lengths []uint8
@@ -84,12 +92,14 @@ func (c *code) assign() {
 
 func (c *code) put(w *bitWriter, s int) { w.write(c.codes[s], int(c.lengths[s])) }
 
+// any is one of the symbols that have a code, or -1.
 func (c *code) any(r *rand.Rand, from int) int {
-	for {
+	for range 1000 {
 		if s := from + r.IntN(len(c.lengths)-from); c.lengths[s] > 0 {
 			return s
 		}
 	}
+	return -1
 }
 
 // randomStream is a deflate stream of blocks with random codes and random symbols; now and then it is wrong somewhere.
@@ -97,6 +107,14 @@ func randomStream(r *rand.Rand) []byte {
 	var w bitWriter
 	blocks := 1 + r.IntN(4)
 	total := 0
+	if r.IntN(2) == 0 { // a stored block first, for distances to reach far
+		total = window + r.IntN(5000)
+		p := make([]byte, total)
+		for i := range p {
+			p[i] = byte(r.Uint32())
+		}
+		w.stored(p)
+	}
 	for b := range blocks {
 		last := uint32(0)
 		if b == blocks-1 {
@@ -106,13 +124,25 @@ func randomStream(r *rand.Rand) []byte {
 		nlit, ndist := 258+r.IntN(29), 2+r.IntN(29)
 		lit := randomCode(r, nlit, 9+r.IntN(7), 256, r.IntN(256))
 		dist := randomCode(r, ndist, 5+r.IntN(11))
+		switch r.IntN(10) { // codes that are not complete but allowed
+		case 0:
+			dist = code{make([]uint8, ndist), make([]uint32, ndist)}
+		case 1:
+			dist = code{make([]uint8, ndist), make([]uint32, ndist)}
+			dist.lengths[r.IntN(ndist)] = 1
+			dist.assign()
+		case 2:
+			lit = code{make([]uint8, nlit), make([]uint32, nlit)}
+			lit.lengths[256] = 1
+			lit.assign()
+		}
 		w.codes(lit, dist)
 		for range r.IntN(3000) {
 			s := lit.any(r, 0)
 			if r.IntN(4) == 0 {
 				s = lit.any(r, 256)
 			}
-			if s == 256 || s > 256 && total == 0 {
+			if s < 0 || s == 256 || s > 256 && total == 0 {
 				continue
 			}
 			if s < 256 {
@@ -121,6 +151,12 @@ func randomStream(r *rand.Rand) []byte {
 				continue
 			}
 			d := dist.any(r, 0)
+			if d < 0 { // a length and no distance is wrong; seldom here, as nothing after it would be read
+				if r.IntN(1000) == 0 {
+					lit.put(&w, s)
+				}
+				continue
+			}
 			extra := max((d-2)/2, 0)
 			if base := distanceBase(d); base > total && r.IntN(2000) != 0 {
 				continue
@@ -189,14 +225,111 @@ func checkDeflate(t testing.TB, raw []byte, in, block, chunk int) (accepted bool
 
 func TestRandomCodes(t *testing.T) {
 	accepted := 0
-	const n = 1000
+	const n = 400
 	for seed := range uint64(n) {
+		raw := randomStream(rand.New(rand.NewPCG(seed, 1)))
 		s := sizes[seed%uint64(len(sizes))]
-		if checkDeflate(t, randomStream(rand.New(rand.NewPCG(seed, 1))), s.in, s.block, s.chunk) {
+		if checkDeflate(t, raw, s.in, s.block, s.chunk) {
 			accepted++
 		}
+		for cut := range min(len(raw), 4) {
+			check(t, member(raw[:len(raw)-1-cut], nil), s.in, s.block, s.chunk)
+		}
+		checkOffset(t, member(raw, nil))
 	}
 	if accepted < n/2 || accepted == n {
 		t.Errorf("%d of %d streams were right: some should not be", accepted, n)
+	}
+}
+
+// checkOffset compares where the fast loop finds an error, given zeros that keep it going, and where the slow path does.
+func checkOffset(t testing.TB, stream []byte) {
+	t.Helper()
+	errs := [2]error{}
+	for i, p := range [][]byte{stream, append(bytes.Clone(stream), make([]byte, 100)...)} {
+		_, errs[i] = recycle(bytes.NewReader(p), inputSize, blockSize).WriteTo(io.Discard)
+	}
+	if at, ok := errs[0].(flate.CorruptInputError); ok && errs[1] != errs[0] {
+		t.Fatalf("%v, but with more input %v (%d)\n%x", errs[0], errs[1], at, head(stream))
+	}
+}
+
+// fixedCode are the codes of RFC 1951, section 3.2.6.
+func fixedCode() (lit, dist code) {
+	lit, dist = code{make([]uint8, numLit), make([]uint32, numLit)}, code{make([]uint8, numDist), make([]uint32, numDist)}
+	for i := range lit.lengths {
+		lit.lengths[i] = []uint8{8, 9, 7, 8}[min(i/144, 1)+i/256+i/280]
+	}
+	for i := range dist.lengths {
+		dist.lengths[i] = 5
+	}
+	lit.assign()
+	dist.assign()
+	return lit, dist
+}
+
+// Every symbol of the fixed codes, those that are reserved among them, with all kinds of extra bits.
+func TestFixed(t *testing.T) {
+	lit, dist := fixedCode()
+	history := noise(rand.New(rand.NewPCG(9, 9)), window)
+	for s := range numLit {
+		for d := range numDist {
+			if s < 256 && d > 0 {
+				break
+			}
+			var w bitWriter
+			w.stored(history)
+			w.write(1|1<<1, 3)
+			for _, bits := range []uint32{0, 0xffffffff, 0x55555555} {
+				lit.put(&w, s)
+				if s <= 256 {
+					continue
+				}
+				if s >= 265 && s < 285 {
+					w.write(bits, (s-261)/4)
+				}
+				dist.put(&w, d)
+				w.write(bits, max((d-2)/2, 0))
+			}
+			lit.put(&w, 256)
+			wrong := s > 285 || s > 256 && d > 29
+			if checkDeflate(t, w.p, inputSize, blockSize, inputSize) == wrong {
+				t.Fatalf("symbols %d and %d: accepted %v", s, d, !wrong)
+			}
+			w.p = append(w.p, make([]byte, 100)...) // so that the fast loop reads it
+			checkDeflate(t, w.p, inputSize, blockSize, inputSize)
+			checkOffset(t, member(w.p, nil))
+		}
+	}
+}
+
+// The longest matches end everywhere about the end of a block, and are never written beyond its memory.
+func TestLimits(t *testing.T) {
+	lit, dist := fixedCode()
+	for _, distance := range []int{0, 1, 2, 3, 4, 5, 6, 8, 9, 12} { // symbols
+		for first := 0; first < overshoot; first += 1 + distance {
+			var w bitWriter
+			w.write(1|1<<1, 3)
+			for range 64 + first {
+				lit.put(&w, 'a'+first%7)
+			}
+			for n := 0; n < blockSize+2*overshoot; n += overshoot {
+				lit.put(&w, 'x')
+				lit.put(&w, 'y')
+				lit.put(&w, 285)
+				dist.put(&w, distance)
+				w.write(0, max((distance-2)/2, 0))
+			}
+			lit.put(&w, 256)
+			stream := append(member(w.p, nil), make([]byte, 100)...)
+			z := recycle(bytes.NewReader(stream), inputSize, blockSize)
+			p, err := z.Next()
+			if err != nil || len(p) > blockSize || len(p) < blockSize-overshoot {
+				t.Fatal(len(p), err)
+			}
+			if first%50 == 0 {
+				check(t, stream, inputSize, blockSize, inputSize)
+			}
+		}
 	}
 }

@@ -112,6 +112,8 @@ func (z *Reader) fast() (done bool, err error) {
 				e = t.dist[(uint64(e>>16)+acc&(1<<(e>>8&15)-1))&(distSize-1)]
 			}
 			if e&exceptional != 0 {
+				acc >>= e & dropMask
+				n -= uint64(e)
 				pos += q
 				op += k
 				bad = true

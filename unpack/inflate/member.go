@@ -100,7 +100,6 @@ func (z *Reader) memberTrailer() error {
 	if binary.LittleEndian.Uint32(p[:]) != z.sum || binary.LittleEndian.Uint32(p[4:]) != z.length {
 		return gzip.ErrChecksum
 	}
-	z.base = z.op
 	z.state = nextMember
 	return nil
 }
