@@ -117,6 +117,9 @@ func (s *stage) volume(m spec.Mount, err error) {
 // TestAgainstOtherRuntimes runs one spec with runc, crun and umiak, and compares what a program
 // sees inside. What differs is in the list of differences, with a reason, and in README.md.
 func TestAgainstOtherRuntimes(t *testing.T) {
+	if _, err := os.Stat("/sys/fs/cgroup/cgroup.controllers"); err == nil {
+		t.Skip("needs cgroup v1 or a hybrid: the list of differences is of such a machine")
+	}
 	seen := map[string]bool{}
 	ran := map[string]int{}
 	all := variants()
