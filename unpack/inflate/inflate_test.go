@@ -297,9 +297,11 @@ func TestReaders(t *testing.T) {
 			t.Fatalf("after %d bytes: %d bytes, %v", keep, len(got), err)
 		}
 	}
-	got, err := io.ReadAll(NewReader(io.MultiReader(bytes.NewReader(stream), iotest.ErrReader(broken))))
-	if err != broken || !bytes.Equal(got, data) {
-		t.Fatal(len(got), err)
+	for _, after := range []string{"", "\x1f", "\x1f\x8b", "\x00", "\x00\x00\x00"} {
+		got, err := io.ReadAll(NewReader(io.MultiReader(bytes.NewReader(stream), strings.NewReader(after), iotest.ErrReader(broken))))
+		if err != broken || !bytes.Equal(got, data) {
+			t.Fatalf("%q: %d bytes, %v", after, len(got), err)
+		}
 	}
 }
 

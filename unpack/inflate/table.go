@@ -73,9 +73,8 @@ func (v *values) init() {
 func entry(value uint32, n int) uint32 { return value + uint32(n) | uint32(n)<<8 }
 
 // build makes the table for codes of the given lengths. Its first level has 1<<root entries. It says how many bits a reader must
-// have before the shortest code can be known, and whether the code is acceptable as compress/flate and zlib see it: complete, or
-// without any code, or with a single one of one bit. Where there is no code the entry is exceptional; it needs no bit if the
-// whole table is empty, else one.
+// have before it looks up a code, and whether the code is acceptable as compress/flate and zlib see it: complete, or without any
+// code, or with a single one of one bit. Where there is no code the entry is exceptional and drops nothing.
 func build(table []uint32, root int, lengths []uint8, value []uint32) (shortest int, ok bool) {
 	var count, next [maxCode + 1]int
 	for _, n := range lengths {
@@ -107,7 +106,7 @@ func build(table []uint32, root int, lengths []uint8, value []uint32) (shortest 
 		if longest != 1 {
 			return 0, false
 		}
-		fill(table[:1<<root], exceptional|1)
+		fill(table[:1<<root], exceptional)
 	}
 	// The symbols in the order of their codes.
 	var sorted [numLit]uint16
