@@ -286,7 +286,7 @@ func TestFixed(t *testing.T) {
 				break
 			}
 			var w bitWriter
-			w.stored(history)
+			w.stored(history[:min(window, distanceBase(d+1))])
 			w.write(1|1<<1, 3)
 			for _, bits := range []uint32{0, 0xffffffff, 0x55555555} {
 				lit.put(&w, 250) // of 9 bits: enough for a refill to come before the distance

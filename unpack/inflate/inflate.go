@@ -1,4 +1,4 @@
-// Package inflate decompresses gzip about twice as fast as the libraries at hand: four fifths of what unpacking an image costs.
+// Package inflate decompresses gzip more than twice as fast as the libraries at hand; that is most of what unpacking an image costs.
 //
 // It takes and refuses exactly what compress/gzip does (and gives that package's errors, and compress/flate's), with two
 // differences that layers need: zeros after the last member are padding, and an empty stream is an error. Output is only to be
@@ -90,6 +90,9 @@ func newReader(r io.Reader, in, block int) *Reader {
 // valid until b is filled again: with several blocks one can be filled while others are in use. What was decompressed before an
 // error is returned first.
 func (z *Reader) Fill(b *Block) ([]byte, error) {
+	if len(z.rest) == 0 && z.err != nil {
+		return nil, z.err
+	}
 	if b.buf == nil {
 		b.buf = new(memory)
 	}
@@ -97,9 +100,6 @@ func (z *Reader) Fill(b *Block) ([]byte, error) {
 		n := copy(b.buf[window:], z.rest)
 		z.rest = nil
 		return b.buf[window : window+n], nil
-	}
-	if z.err != nil {
-		return nil, z.err
 	}
 	z.out = b.buf
 	z.base = window - z.held
