@@ -108,7 +108,7 @@ func (in *inputs) config(c Config) (child.Config, error) {
 		return child.Config{}, err
 	}
 	k := child.Config{
-		Filter: f, Spec: c.Spec, ParentFd: in.parent, Resolve: c.Resolve, IsDir: isDir, RootIsDir: c.rootIsDir,
+		Filter: f, Beneath: c.Beneath, Spec: c.Spec, ParentFd: in.parent, Resolve: c.Resolve, IsDir: isDir, RootIsDir: c.rootIsDir,
 		Hierarchies: hierarchies(), Preserve: c.PreserveFds, Init: in.init,
 	}
 	if in.write != nil {

@@ -36,6 +36,8 @@ type Config struct {
 	Init bool
 	// PreserveFds is how many of this process's descriptors from 3 on the command inherits.
 	PreserveFds int
+	// Beneath gives, by destination, a directory that a bind's source is looked up beneath.
+	Beneath map[string]string
 	// Resolve follows the image's symbolic links inside its root; see child.Config.
 	Resolve func(string) (string, error)
 	// Mode is how the child is born; "" is the best there is.

@@ -125,6 +125,8 @@ type prepared struct {
 	spec    *specs.Spec
 	content map[string]string // files of the run's own, shown in /etc
 
+	beneath map[string]string // for a mount of a part of a volume: the volume
+
 	status *statusFile
 	report *output
 }
@@ -310,7 +312,7 @@ func (p *prepared) identities() (spec.Files, error) {
 // config is the run as package run takes it.
 func (p *prepared) config() run.Config {
 	c := run.Config{
-		ID: p.id, Spec: p.spec, Resolve: p.tree.Resolve, Mode: child.Mode(p.options.mode),
+		ID: p.id, Spec: p.spec, Beneath: p.beneath, Resolve: p.tree.Resolve, Mode: child.Mode(p.options.mode),
 		Init: p.options.init, PreserveFds: p.options.preserve, Measure: p.options.report.wanted(),
 	}
 	if p.layered {

@@ -14,15 +14,21 @@ import (
 
 // locate finds where on the host each volume is, or will be, and makes nothing yet.
 func (p *prepared) locate(vs []spec.Mount) error {
+	p.beneath = map[string]string{}
 	for i := range vs {
 		v := &vs[i]
 		switch {
 		case v.Type == "tmpfs":
 		case v.Type == "volume" && v.Source == "":
+			v.Options = append(v.Options, "nodev")
 			v.HostPath = filepath.Join(p.stateDir(), "volumes", strconv.Itoa(i))
 		case v.Type == "volume":
+			v.Options = append(v.Options, "nodev")
 			v.HostPath = filepath.Join(p.cache.Path(), "volumes", v.Source)
 			if v.Subpath != "" {
+				// Looked up beneath the volume when it is mounted: what is in a volume may be
+				// changed by another container at any moment.
+				p.beneath[v.Target] = v.HostPath
 				v.HostPath = filepath.Join(v.HostPath, v.Subpath)
 			}
 		default:
@@ -50,7 +56,7 @@ func (p *prepared) provide(st *state.State, vs []spec.Mount) error {
 				err = os.MkdirAll(v.HostPath, 0o755)
 			}
 		case v.Type == "volume" && v.Subpath != "":
-			err = volume.Check(filepath.Join(p.cache.Path(), "volumes", v.Source), v.Subpath)
+			err = volume.Make(p.beneath[v.Target], "")
 		case v.Type == "volume":
 			err = p.provideVolume(v)
 		}

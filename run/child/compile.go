@@ -24,6 +24,9 @@ type Config struct {
 	Terminal *Terminal
 	// ParentFd is a pidfd of the parent: a child that finds its parent dead does not start.
 	ParentFd int
+	// Beneath gives, by destination, a directory beneath which the source of a bind is looked up,
+	// no link followed: a part of a volume that others may be changing.
+	Beneath map[string]string
 	// Filter is the spec's seccomp profile, compiled; nil for none.
 	Filter *Filter
 	// Init is this program, to be run as the container's first process that starts the command

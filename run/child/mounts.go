@@ -151,7 +151,13 @@ func (k *compiler) cloneTree(m specs.Mount, o options) Slot {
 	if o.recursive {
 		how, shown = how|unix.AT_RECURSIVE, "CLONE|AT_RECURSIVE"
 	}
-	return k.save(k.do("open_tree", unix.SYS_OPEN_TREE, cwd, text(m.Source), named(how, shown)), "bind")
+	base, part := k.Beneath[m.Destination]
+	if !part {
+		return k.save(k.do("open_tree", unix.SYS_OPEN_TREE, cwd, text(m.Source), named(how, shown)), "bind")
+	}
+	dir := k.save(k.do("openat", unix.SYS_OPENAT, cwd, text(base), named(unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, "O_PATH|O_DIRECTORY|O_CLOEXEC"), num(0)), "volume")
+	in := k.save(k.open(dir, strings.TrimPrefix(m.Source, base+"/"), 0, noLinks), "part")
+	return k.save(k.do("open_tree", unix.SYS_OPEN_TREE, k.slot(in), text(""), named(how|unix.AT_EMPTY_PATH, shown+"|AT_EMPTY_PATH")), "bind")
 }
 
 // initProgram takes this program along for --init: by a mount of its own, read-only and attached

@@ -103,7 +103,15 @@ func inherit(keep []int) []uintptr {
 
 // Main is the whole life of a re-exec'ed child, and of a container's init. It returns at once,
 // false, in any other process; a program that starts children calls it first of all.
+//
+// A container's program may be /proc/self/exe, by name, by link or as a script's interpreter: that
+// is this program, on the host's own mount, where what runs inside could change it for everybody
+// (CVE-2019-5736). Main ends such a process before it does anything.
 func Main() bool {
+	if insideOut() {
+		os.Stderr.WriteString("umiak: error: started through a link into another root: a container's command cannot be umiak itself\n")
+		os.Exit(125)
+	}
 	if report, argv, ok := initArgs(os.Args); ok {
 		os.Exit(runInit(report, argv, os.Environ()))
 	}

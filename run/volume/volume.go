@@ -50,35 +50,22 @@ func Make(path, from string) error {
 	return err
 }
 
-// Check sees that a part of a volume is there and is a directory inside it, links and all.
-func Check(path, sub string) error {
+// Chown gives a directory and all in it to a user. Another container may be changing it meanwhile:
+// nothing outside is reached by whatever it puts in the way.
+func Chown(path string, uid, gid int) error {
 	root, err := os.OpenRoot(path)
 	if err != nil {
 		return err
 	}
 	defer root.Close()
-	fi, err := root.Lstat(sub)
-	if err == nil && !fi.IsDir() {
-		err = fmt.Errorf("%s is not a directory", sub)
-	}
-	if err != nil {
+	return fs.WalkDir(root.FS(), ".", func(p string, _ fs.DirEntry, err error) error {
+		if err == nil {
+			err = root.Lchown(p, uid, gid)
+		}
+		if errors.Is(err, fs.ErrNotExist) && p != "." {
+			return nil // it went while we looked
+		}
 		return err
-	}
-	for dir := sub; dir != "."; dir = filepath.Dir(dir) { // a link on the way would be followed when it is mounted
-		if fi, err := root.Lstat(dir); err != nil || fi.Mode()&fs.ModeSymlink != 0 {
-			return fmt.Errorf("%s leads through a link", sub)
-		}
-	}
-	return nil
-}
-
-// Chown gives a directory and all in it to a user.
-func Chown(path string, uid, gid int) error {
-	return filepath.WalkDir(path, func(p string, _ fs.DirEntry, err error) error {
-		if err != nil {
-			return err
-		}
-		return os.Lchown(p, uid, gid)
 	})
 }
 
@@ -110,7 +97,9 @@ func copyTree(to, from string) error {
 			return os.Link(first, target)
 		}
 		links[id] = target
-		if err := copyFile(target, p, &st); err != nil {
+		if err := copyFile(target, p, &st); err == errSkipped {
+			return nil
+		} else if err != nil {
 			return err
 		}
 		return attributes(target, p, &st)
@@ -145,8 +134,15 @@ func copyFile(to, from string, st *unix.Stat_t) error {
 		}
 		return os.Symlink(target, to)
 	}
-	return unix.Mknod(to, st.Mode, int(st.Rdev))
+	if st.Mode&unix.S_IFMT == unix.S_IFIFO {
+		return unix.Mkfifo(to, 0o600)
+	}
+	return errSkipped
 }
+
+// errSkipped is a device or a socket: an image's devices are to work nowhere, and a volume is
+// mounted where its options, not the root's, decide that.
+var errSkipped = errors.New("not copied")
 
 // attributes in an order in which none undoes another: chown clears setuid and capabilities.
 func attributes(to, from string, st *unix.Stat_t) error {
