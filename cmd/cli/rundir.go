@@ -23,11 +23,13 @@ var netFileNames = []string{"resolv.conf", "hosts", "hostname"}
 
 // ownFiles mounts files of the run's own over the image's.
 func (p *prepared) ownFiles(names []string) []specs.Mount {
+	options := []string{"rbind", "rprivate"}
+	if p.asked.ReadOnly {
+		options = append(options, "ro") // or they would be all that can be written to, without a bound
+	}
 	var ms []specs.Mount
 	for _, name := range names {
-		ms = append(ms, specs.Mount{
-			Destination: "/etc/" + name, Type: "bind", Source: filepath.Join(p.stateDir(), name), Options: []string{"rbind", "rprivate"},
-		})
+		ms = append(ms, specs.Mount{Destination: "/etc/" + name, Type: "bind", Source: filepath.Join(p.stateDir(), name), Options: options})
 	}
 	return ms
 }

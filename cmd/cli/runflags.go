@@ -101,6 +101,8 @@ func (o *runOptions) addIsolation(f *pflag.FlagSet) {
 	f.StringVarP(&s.Hostname, "hostname", "h", "", "`NAME` of the host inside (default: the run's id)")
 	f.StringVar(&s.Domainname, "domainname", "", "NIS domain `NAME` inside")
 	f.StringVar(&s.Network, "network", "host", "host, none (only a loopback of its own), or ns:`PATH` of a network namespace")
+	f.StringVar(&s.Network, "net", "host", "the same")
+	_ = f.MarkHidden("net")
 	f.Var(appended(&s.AddHosts, spec.ParseAddHost), "add-host", "one more line for /etc/hosts: `NAME:IP`")
 	f.StringArrayVar(&s.DNS.Servers, "dns", nil, "name server `IP`")
 	f.StringArrayVar(&s.DNS.Search, "dns-search", nil, "search `DOMAIN`")

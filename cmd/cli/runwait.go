@@ -13,6 +13,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/umiak/umiak/image"
 	"github.com/umiak/umiak/run"
 	"github.com/umiak/umiak/run/child"
 	"github.com/umiak/umiak/run/pty"
@@ -38,16 +39,17 @@ func (p *prepared) supervise(ctx context.Context, st *state.State) error {
 	if err != nil {
 		return err
 	}
+	ids, err := p.openIDFiles()
+	if err != nil {
+		session.abandon()
+		return err
+	}
 	k, err := run.Start(c)
 	if err != nil {
 		session.abandon()
-		return p.startFailed(err)
+		return errors.Join(p.startFailed(err), ids.abandon())
 	}
-	if err := p.announce(k); err != nil {
-		_ = k.Signal(unix.SIGKILL)
-		_, waitErr := k.Wait()
-		return errors.Join(err, waitErr, session.close())
-	}
+	p.announce(k, ids)
 	go func() {
 		for s := range signals {
 			_ = k.Signal(s.(syscall.Signal)) // a container that has ended needs none
@@ -62,30 +64,57 @@ func (p *prepared) supervise(ctx context.Context, st *state.State) error {
 	return p.outcome(ended, timedOut.Load(), err)
 }
 
-// announce writes what others wait for: the files with the run's id and process, and the status.
-func (p *prepared) announce(k *run.Container) error {
-	o := p.options
-	if o.cidFile != "" {
-		f, err := os.OpenFile(o.cidFile, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
-		if err != nil {
-			return fmt.Errorf("--cidfile: %w", err)
+// idFiles are the files that others find the run by, made before it starts: a run that can't be
+// told of does not start.
+type idFiles struct{ cid, pid *os.File }
+
+func (p *prepared) openIDFiles() (f idFiles, err error) {
+	if name := p.options.cidFile; name != "" {
+		if f.cid, err = os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644); err != nil {
+			return f, fmt.Errorf("--cidfile: %w", err)
 		}
-		_, err = f.WriteString(p.id)
-		if err := errors.Join(err, f.Close()); err != nil {
-			return fmt.Errorf("--cidfile: %w", err)
-		}
-	}
-	if o.pidFile != "" {
-		if err := os.WriteFile(o.pidFile, []byte(itoa(k.Pid())+"\n"), 0o644); err != nil {
-			return fmt.Errorf("--pidfile: %w", err)
+		if _, err = f.cid.WriteString(p.id); err != nil {
+			return f, errors.Join(fmt.Errorf("--cidfile: %w", err), f.abandon())
 		}
 	}
+	if name := p.options.pidFile; name != "" {
+		if f.pid, err = os.Create(name); err != nil {
+			return f, errors.Join(fmt.Errorf("--pidfile: %w", err), f.abandon())
+		}
+	}
+	return f, nil
+}
+
+// abandon takes back the id of a run that did not start.
+func (f idFiles) abandon() error {
+	if f.cid == nil {
+		return nil
+	}
+	return errors.Join(f.cid.Close(), os.Remove(f.cid.Name()))
+}
+
+func (f idFiles) started(pid int) error {
+	var errs []error
+	if f.cid != nil {
+		errs = append(errs, f.cid.Close())
+	}
+	if f.pid != nil {
+		_, err := f.pid.WriteString(itoa(pid) + "\n")
+		errs = append(errs, err, f.pid.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// announce tells that the command runs.
+func (p *prepared) announce(k *run.Container, f idFiles) {
+	if err := f.started(k.Pid()); err != nil {
+		p.options.app.say("warning", err.Error())
+	}
+	var img *image.Image
 	if p.result != nil {
-		p.status.started(p.id, k.Pid(), o.name, o.labels, p.result.Image)
-	} else {
-		p.status.started(p.id, k.Pid(), o.name, o.labels, nil)
+		img = p.result.Image
 	}
-	return nil
+	p.status.started(p.id, k.Pid(), p.options.name, p.options.labels, img)
 }
 
 // limitTime asks the container to stop when its time is up, and kills it when it does not.
