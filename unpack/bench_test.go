@@ -1,10 +1,7 @@
 package unpack
 
 import (
-	"bytes"
-	"context"
 	"fmt"
-	"io"
 	"math/rand/v2"
 	"os"
 	"os/exec"
@@ -40,9 +37,7 @@ func BenchmarkFlatten(b *testing.B) {
 	for name, data := range map[string][]byte{"plain": layer, "gzip": gz(b, layer), "zstd": zst(b, layer)} {
 		b.Run(name+"/umiak", func(b *testing.B) {
 			bench(b, layer, func(dir string) error {
-				z, err := Decompress(bytes.NewReader(data))
-				must(b, err)
-				_, err = flattenTo(b, dir, []Layer{{Open: func(context.Context) (io.ReadCloser, error) { return z, nil }}}, Options{})
+				_, err := flattenTo(b, dir, plain(data), Options{})
 				return err
 			})
 		})

@@ -55,7 +55,10 @@ func newDecoder(r io.Reader, library bool) (*decoder, error) {
 		return &decoder{head, nil, nothing}, nil
 	case format == "gzip" && library:
 		z, err := newGunzip(bufio.NewReaderSize(head, 256<<10))
-		return &decoder{z, nil, nothing}, err
+		if err != nil {
+			return nil, err
+		}
+		return &decoder{z, nil, nothing}, nil
 	case format == "gzip":
 		z := inflate.NewReader(head)
 		return &decoder{z, z, nothing}, nil

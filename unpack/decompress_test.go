@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"crypto/rand"
 	"errors"
+	"fmt"
 	"io"
 	"strings"
 	"testing"
@@ -72,22 +73,24 @@ func TestDecompress(t *testing.T) {
 		{"lz4", []byte("\x04\x22\x4d\x18"), nil, "compressed with lz4"},
 	}
 	for _, c := range cases {
-		t.Run(c.name, func(t *testing.T) {
-			for _, r := range []io.Reader{bytes.NewReader(c.in), iotest.HalfReader(bytes.NewReader(c.in)), iotest.DataErrReader(bytes.NewReader(c.in))} {
-				var got []byte
-				z, err := Decompress(r)
-				if err == nil {
-					got, err = io.ReadAll(z)
-					must(t, z.Close())
+		for _, library := range []bool{false, true} {
+			t.Run(fmt.Sprint(c.name, " ", library), func(t *testing.T) {
+				for _, r := range []io.Reader{bytes.NewReader(c.in), iotest.HalfReader(bytes.NewReader(c.in)), iotest.DataErrReader(bytes.NewReader(c.in))} {
+					var got []byte
+					z, err := newDecoder(r, library)
+					if err == nil {
+						got, err = io.ReadAll(z)
+						z.close()
+					}
+					if c.err == "" && (err != nil || !bytes.Equal(got, c.want)) {
+						t.Errorf("%d bytes of %d, %v", len(got), len(c.want), err)
+					}
+					if c.err != "" && (err == nil || !strings.Contains(err.Error(), c.err)) {
+						t.Errorf("error %v, want one with %q", err, c.err)
+					}
 				}
-				if c.err == "" && (err != nil || !bytes.Equal(got, c.want)) {
-					t.Errorf("%d bytes of %d, %v", len(got), len(c.want), err)
-				}
-				if c.err != "" && (err == nil || !strings.Contains(err.Error(), c.err)) {
-					t.Errorf("error %v, want one with %q", err, c.err)
-				}
-			}
-		})
+			})
+		}
 	}
 }
 
@@ -96,12 +99,14 @@ func TestDecompressReadError(t *testing.T) {
 	broken := errors.New("network went away")
 	for name, data := range map[string][]byte{"plain": make([]byte, 1000), "gzip": gz(t, make([]byte, 1<<20)), "zstd": zst(t, make([]byte, 1<<20))} {
 		for _, keep := range []int{0, 3, len(data) / 2, len(data) - 1, len(data)} {
-			z, err := Decompress(io.MultiReader(bytes.NewReader(data[:keep]), iotest.ErrReader(broken)))
-			if err == nil {
-				_, err = io.Copy(io.Discard, z)
-			}
-			if !errors.Is(err, broken) {
-				t.Errorf("%s after %d bytes: %v", name, keep, err)
+			for _, library := range []bool{false, true} {
+				z, err := newDecoder(io.MultiReader(bytes.NewReader(data[:keep]), iotest.ErrReader(broken)), library)
+				if err == nil {
+					_, err = io.Copy(io.Discard, z)
+				}
+				if !errors.Is(err, broken) {
+					t.Errorf("%s after %d bytes: %v", name, keep, err)
+				}
 			}
 		}
 	}

@@ -47,7 +47,14 @@ func overlayAgrees(t *testing.T, seed uint64, place string) bool {
 		lower := filepath.Join(place, fmt.Sprint("l", i))
 		extractForOverlay(t, l, lower)
 		lowers = append([]string{lower}, lowers...)
-		tars = append(tars, tarOf(t, g.stream(l)))
+		layer := tarOf(t, g.stream(l))
+		switch seed % 3 {
+		case 1:
+			layer = gz(t, layer)
+		case 2:
+			layer = zst(t, layer)
+		}
+		tars = append(tars, layer)
 	}
 	bottom, merged, flat := filepath.Join(place, "bottom"), filepath.Join(place, "merged"), filepath.Join(place, "flat")
 	for _, d := range []string{bottom, merged, flat} {
@@ -59,7 +66,7 @@ func overlayAgrees(t *testing.T, seed uint64, place string) bool {
 		t.Skipf("needs root: mounting an overlay: %v", err)
 	}
 	defer unix.Unmount(merged, unix.MNT_DETACH)
-	_, err := flattenTo(t, flat, plain(tars...), Options{})
+	_, err := flattenTo(t, flat, plain(tars...), Options{LibraryGzip: seed%2 == 0})
 	must(t, err)
 	diff := diffTrees(dumpTree(t, flat), dumpTree(t, merged))
 	for _, d := range diff {

@@ -18,24 +18,12 @@ type source struct {
 	// While lending is set, Read fills in no bytes but keeps what they would be in lent.
 	lending bool
 	lent    piece
-	dummy   []byte
+	one     [1]byte
 }
 
 func (s *source) Read(p []byte) (int, error) {
-	for len(s.rest) == 0 {
-		if s.block != nil {
-			s.block.release()
-			s.block = nil
-		}
-		select {
-		case b, ok := <-s.stream.blocks:
-			if !ok {
-				return 0, s.stream.err
-			}
-			s.block, s.rest = b, b.data
-		case <-s.ctx.Done():
-			return 0, s.ctx.Err()
-		}
+	if err := s.fill(); err != nil {
+		return 0, err
 	}
 	n := min(len(p), len(s.rest))
 	if s.lending {
@@ -46,6 +34,26 @@ func (s *source) Read(p []byte) (int, error) {
 	}
 	s.rest = s.rest[n:]
 	return n, nil
+}
+
+// fill sees to it that there is something to be read.
+func (s *source) fill() error {
+	for len(s.rest) == 0 {
+		if s.block != nil {
+			s.block.release()
+			s.block = nil
+		}
+		select {
+		case b, ok := <-s.stream.blocks:
+			if !ok {
+				return s.stream.err
+			}
+			s.block, s.rest = b, b.data
+		case <-s.ctx.Done():
+			return s.ctx.Err()
+		}
+	}
+	return nil
 }
 
 // contents is what is in a file: to be read, or to be taken piece by piece, which copies nothing.
@@ -83,11 +91,12 @@ func sparse(h *tar.Header) bool {
 // next gives the next piece, to be released by who takes it, or io.EOF.
 func (c *contents) next() (piece, error) {
 	s := c.source
-	if s.dummy == nil {
-		s.dummy = make([]byte, blockSize) // never touched
+	room := s.one[:]
+	if c.taken < c.size && s.fill() == nil {
+		room = s.rest // as much as can come; nothing is written there
 	}
 	s.lending = true
-	n, err := c.Read(s.dummy)
+	n, err := c.Read(room)
 	s.lending = false
 	p := s.lent
 	s.lent = piece{}

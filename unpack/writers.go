@@ -27,6 +27,7 @@ type writers struct {
 	batch   []*job
 	bytes   int64
 	pending map[string]*job // those not known to be done, by name
+	sweep   int             // so many of them are worth finding out
 
 	mu      sync.Mutex
 	done    sync.Cond
@@ -104,9 +105,9 @@ func (w *writers) take(j *job, c *contents) error {
 }
 
 func (w *writers) add(name string, j *job, size int64) {
-	const many = 256 // more than are ever really pending, so that each of them is looked at about twice
-	if len(w.pending) >= many {
+	if len(w.pending) >= w.sweep {
 		maps.DeleteFunc(w.pending, func(_ string, j *job) bool { return j.done.Load() })
+		w.sweep = 2*len(w.pending) + batchFiles // each is looked at about once
 	}
 	w.pending[name] = j
 	w.batch = append(w.batch, j)
