@@ -4,10 +4,12 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/signal"
 	"path/filepath"
 	"runtime"
 	"slices"
 	"strings"
+	"syscall"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
@@ -116,6 +118,11 @@ func (in *inputs) config(c Config) (child.Config, error) {
 	}
 	if o := c.Overlay; o != nil {
 		k.Overlay = &child.Overlay{Base: o.Base, Lower: o.Lower, Upper: o.Upper, Work: o.Work, Volatile: true}
+	}
+	for sig := syscall.Signal(1); sig < 32; sig++ {
+		if signal.Ignored(sig) {
+			k.Ignored = append(k.Ignored, int(sig))
+		}
 	}
 	for n, f := range c.Stdio {
 		k.Stdio[n] = n

@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -36,7 +37,7 @@ func Run(ctx context.Context, a *App) int {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	signals := make(chan os.Signal, 1)
-	signal.Notify(signals, unix.SIGINT, unix.SIGTERM, unix.SIGHUP)
+	signal.Notify(signals, heeded(unix.SIGINT, unix.SIGTERM, unix.SIGHUP)...)
 	defer signal.Stop(signals)
 	go func() {
 		if s, ok := (<-signals).(unix.Signal); ok {
@@ -55,6 +56,13 @@ func Run(ctx context.Context, a *App) int {
 		err = s
 	}
 	return a.fail(err)
+}
+
+// heeded leaves out SIGHUP if this process was told to ignore it, by nohup(1): to be notified of it
+// would be to heed it again. (A shell's background jobs ignore SIGINT, too; whoever sends one to a
+// job of his means it.)
+func heeded(signals ...os.Signal) []os.Signal {
+	return slices.DeleteFunc(signals, func(s os.Signal) bool { return s == unix.SIGHUP && signal.Ignored(s) })
 }
 
 // Getenv is a variable of the caller's, "" if it is not set.

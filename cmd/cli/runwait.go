@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"syscall"
@@ -30,7 +31,7 @@ func (p *prepared) supervise(ctx context.Context, st *state.State) error {
 	c.Note = st.NoteCgroups
 	// From here on signals are the container's.
 	signals := make(chan os.Signal, 16)
-	signal.Notify(signals, forwarded...)
+	signal.Notify(signals, heeded(slices.Clone(forwarded)...)...)
 	defer signal.Stop(signals)
 	if ctx.Err() != nil {
 		return context.Cause(ctx)

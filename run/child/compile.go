@@ -27,6 +27,9 @@ type Config struct {
 	// Beneath gives, by destination, a directory beneath which the source of a bind is looked up,
 	// no link followed: a part of a volume that others may be changing.
 	Beneath map[string]string
+	// Ignored are the signals that this process ignores, as under nohup(1): a program inherits
+	// that, and a container's does not.
+	Ignored []int
 	// Filter is the spec's seccomp profile, compiled; nil for none.
 	Filter *Filter
 	// Init is this program, to be run as the container's first process that starts the command

@@ -65,6 +65,11 @@ func (k *compiler) unshareCgroup() {
 // a program that shared the caller's could type into its terminal (TIOCSTI, CVE-2017-5226). With
 // a terminal of our own, it leads that session.
 func (k *compiler) streams() {
+	for _, sig := range k.Ignored {
+		k.begin("ignore no signal that umiak ignores")
+		dfl := make([]byte, 32) // struct sigaction of the kernel's: SIG_DFL is 0
+		k.do("rt_sigaction", unix.SYS_RT_SIGACTION, named(uint64(sig), unix.SignalName(syscall.Signal(sig))), data(dfl, "SIG_DFL"), null, num(8))
+	}
 	k.begin("start a session of our own")
 	k.do("setsid", unix.SYS_SETSID)
 	if k.Terminal == nil {
