@@ -18,7 +18,11 @@
 //   - Overlayfs's own attributes (trusted.overlay.*, user.overlay.*) are dropped, since the tree will be a lower layer of one, as is all of
 //     security.* but security.capability: labels belong to the host's policy.
 //
-// An engine keeps the tree's names in memory and decides which entry survives; a sink writes. The engine touches no disk.
+// An engine keeps the tree's names in memory and decides which entry survives; a sink writes. The engine touches no disk. One
+// goroutine runs it; before it layers are read, decompressed and checked ahead, after it files are written, by others:
+//
+//	layer ─ decompress ─┬─ blocks of 1 MiB ─ archive/tar ─ engine ─┬─ names, in order
+//	(several at once)   └─ Verify                                  └─ files: writers, without a copy
 package unpack
 
 import (
